@@ -2,21 +2,29 @@
 //! decides what to write and when, and this crate does it on a Unix file system such that a power
 //! cut at any moment loses nothing that was answered.
 //!
+//! Two modules, `files` and `driver`; `driver` uses `files`, never the other way.
+//!
+//! Files:
+//!
 //! * [`DataDir`]: the folder, private and locked against a second agent.
 //! * [`FileSlot`]: the image of a download, one plain file.
 //! * [`JournalFile`]: the two places of the journal record, one preallocated file.
-//! * [`Storage`], [`Lanes`]: both as jobs for a runtime's blocking pool.
+//! * [`Storage`]: both as jobs for a runtime's blocking pool.
 //! * [`Switch`]: the interface to a boot loader; [`NoSwitch`] without one.
 //! * [`AbSlots`]: two image folders and a link, a switch and boot loader for plain files.
 //! * [`RestartMark`]: whether a restart has happened, for installers without a boot loader.
 //! * [`Recordings`]: recordings of failed updates.
 //! * [`VersionFile`]: the running version in a text file.
+//!
+//! The connection:
+//!
+//! * [`Lanes`]: the storage's jobs in two queues, so that the journal does not wait for the slot.
 //! * [`Engine`]: client, storage and receive buffers behind one surface; [`Control`] is its side
 //!   towards the application.
-//! * [`Driver`]: one connection with its devices: the loop around an engine, on what a [`Runtime`]
-//!   has, sockets, a timer and a pool.
+//! * [`Driver`]: one connection with its devices. It runs an engine on the sockets, the timer and the
+//!   pool of a [`Runtime`]. [`driver!`] writes an adapter's own one.
 //! * [`mod@updates`]: one device on one connection with one flat event, for the adapters' `Updates`.
-//! * [`Clock`]: the only place here that asks what time it is.
+//! * [`Clock`]: the only place here that reads the clock.
 //!
 //! ```
 //! use ota_host::{DataDir, FileSlot, JournalFile, NoSwitch, SlotOptions, Storage};
@@ -62,4 +70,7 @@ pub use files::storage::{Fault, FaultHook};
 pub use files::switch::{MemorySwitch, NoSwitch, Switch};
 pub use files::version_file::{VersionFile, VersionRoom};
 pub use files::walk::check_exposure;
+/// For [`driver!`], whose users need not depend on it.
+#[doc(hidden)]
+pub use ota_proto;
 pub use ota_wire::adapter::{DriverEvent, Piece};

@@ -52,7 +52,7 @@ ota_host::updates!(runtime::Runtime);
 ///
 /// ```no_run
 /// use ota_host::{DataDir, FileSlot, Image, JournalFile, NoSwitch, SlotOptions, Storage};
-/// use ota_proto::{Command, DriverEvent as Update, Identity, Installed};
+/// use ota_proto::{Command, Event as Update, Identity, Installed};
 /// use ota_smol::driver::{ClientConfig, Driver, DriverEvent};
 /// use ota_wire::{client, mqtt};
 ///
@@ -82,6 +82,5 @@ pub mod driver {
 
     pub use crate::runtime::Runtime;
 
-    /// The driver on smol, see [`ota_host::Driver`].
-    pub type Driver = ota_host::Driver<Runtime>;
+    ota_host::driver!(Runtime);
 }

@@ -30,13 +30,13 @@ impl<R: Runtime> Driver<R> {
         self.engine.control.add_device(config, running, storage)
     }
 
-    /// A device's machine: its state, progress and offer. `None` if there is no such device.
+    /// A device's state machine: its state, progress and offer. `None` if there is no such device.
     #[must_use]
     pub fn updater(&self, device: DeviceIndex) -> Option<&Updater> {
         self.engine.control.updater(device)
     }
 
-    /// Gives a command to a device's machine:
+    /// Gives a command to a device's state machine:
     /// `driver.command(device, Command::Accept)`. A moment to come is `driver.clock().now() +
     /// duration`.
     ///
@@ -84,7 +84,8 @@ impl<R: Runtime> Driver<R> {
         self.engine.control.unsubscribe(id)
     }
 
-    /// The application has taken a message; `false` if it is of an earlier connection.
+    /// Acknowledges a message that the application has taken; `false` if it is of an earlier
+    /// connection.
     pub fn acknowledge(&mut self, ack: AckId) -> bool {
         self.engine.control.acknowledge(ack)
     }
@@ -100,8 +101,8 @@ impl<R: Runtime> Driver<R> {
         self.engine.control.set_login(login)
     }
 
-    /// Disconnects from the broker, and reconnects after the least time between two connections.
-    /// [`client::ClientEvent::Disconnected`] says when it is done.
+    /// Disconnects from the broker, and reconnects after the minimum interval between two
+    /// connections. [`client::ClientEvent::Disconnected`] reports when it is done.
     pub fn disconnect(&mut self) {
         self.engine.control.disconnect();
     }
@@ -113,7 +114,7 @@ impl<R: Runtime> Driver<R> {
         self.engine.control.recording()
     }
 
-    /// The clock of all moments here.
+    /// The clock of all times here.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.engine.control.clock()

@@ -3,15 +3,16 @@
 //!
 //! | module | what it does | uses |
 //! |---|---|---|
-//! | `clock` | asks for the time; nothing else here does | |
-//! | `stream` | what a socket is | |
+//! | `clock` | reads the clock; nothing else here does | |
+//! | `stream` | connections, and the errors of opening them | |
 //! | `tls`, without the feature `no_tls` | trust, handshakes | `clock`, `stream` |
 //! | `lanes` | runs the journal's jobs beside the slot's | `files` |
 //! | `engine` | the client with its storage, without sockets | `lanes`, `tls` |
-//! | `runtime` | what an adapter brings | `engine`, `stream` |
+//! | `runtime` | what an adapter provides | `engine`, `stream` |
 //! | `connect`, `lookup`, `open`, `socket` | a link from its host's name to its end | `runtime`, `tls` |
-//! | `run`, `application` | the loop; what an application may do beside it | all above |
+//! | `run`, `application` | the loop; what an application may do between its turns | all above |
 //! | `updates` | one device with one flat event | `run` |
+//! | `write` | the macro that writes an adapter's `Driver` | |
 //!
 //! This module decides nothing: the core and the client do.
 
@@ -31,6 +32,7 @@ pub(crate) mod stream;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 pub mod updates;
+mod write;
 
 #[cfg(not(feature = "tls"))]
 use no_tls as tls;

@@ -1,4 +1,4 @@
-//! What stands in for TLS where it is not built in.
+//! Stands in for TLS in builds without it.
 
 use std::io;
 
@@ -7,11 +7,11 @@ use ota_wire::client::LinkKind;
 
 use crate::driver::stream::Stream;
 
-/// Nobody.
+/// No settings.
 #[derive(Debug)]
 pub(crate) struct Trust;
 
-/// There is none.
+/// Never exists.
 pub(crate) enum Secure {}
 
 impl Trust {

@@ -13,7 +13,7 @@ use crate::driver::runtime::Runtime;
 use crate::driver::stream::Stream;
 use crate::driver::tls::Secure;
 
-/// Where links may go. What is being opened asks, and remembers.
+/// The addresses that links may use, shared by the links that are being opened.
 pub(super) type Reach = Arc<Mutex<adapter::Reach>>;
 
 /// Returns the stream, and the start of validity of the peer's certificate, if there is one.

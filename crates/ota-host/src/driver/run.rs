@@ -1,5 +1,5 @@
-//! The loop of an adapter for std: what each of them would otherwise write again. An adapter
-//! brings a [`Runtime`], which has sockets, a timer and a blocking pool, and decides nothing.
+//! The loop of the std adapters. An adapter brings a [`Runtime`], which has sockets, a timer and a
+//! blocking pool, and decides nothing.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -18,25 +18,24 @@ use crate::driver::socket::{Opening, Socket};
 use crate::driver::stream::Later;
 use crate::driver::tls::Trust;
 
-/// For the last checkpoint.
+/// The longest wait for the last checkpoint.
 const LAST_NOTE: Duration = Duration::from_secs(2);
 
 /// The longest wait for the broker to take DISCONNECT.
 const DISCONNECT: Duration = Duration::from_secs(1);
 
-/// For storage jobs to end.
+/// The longest wait for running storage jobs.
 const LAST_JOBS: Duration = Duration::from_secs(10);
 
-/// Steps and waits of one turn; then other tasks have theirs.
+/// The most steps and waits of one poll, so that other tasks can run.
 const TURN: usize = 64;
 
 /// One connection to the cloud, for one device and its sub-devices, on the runtime that polls it.
 /// Between two calls of [`Driver::next`] an application may add devices, give commands, publish and
 /// subscribe.
 ///
-/// Nothing happens but in [`Driver::next`]: call it again and again, beside whatever else the
-/// application waits for. Dropping the driver closes the links; a storage job that runs then still
-/// ends.
+/// The driver works only inside [`Driver::next`]: call it in a loop, beside whatever else the
+/// application waits for. Dropping the driver closes the links; a running storage job still ends.
 ///
 /// Its time is that of [`crate::Clock`], which does not stand still when a runtime's is paused.
 pub struct Driver<R: Runtime> {
@@ -52,7 +51,7 @@ impl<R: Runtime> Driver<R> {
     /// A driver without devices.
     ///
     /// # Errors
-    /// [`EngineError`], when nothing could ever work with the configuration.
+    /// [`EngineError`] if no session can work with the configuration.
     pub fn new(config: ClientConfig) -> Result<Self, EngineError> {
         Self::with_options(config, Options::default())
     }
@@ -72,17 +71,16 @@ impl<R: Runtime> Driver<R> {
         })
     }
 
-    /// Looks at once whether what is trusted in TLS has changed, and not before the next
-    /// connection only: see [`Options`].
+    /// Checks now, and not only before the next connection, whether the trusted certificates have
+    /// changed: see [`Options`].
     pub fn renew_trust(&mut self) {
         self.trust.renew();
     }
 
-    /// Runs until there is something to tell. Cancel-safe: a future that is dropped loses
-    /// nothing, the next one goes on.
+    /// Waits for the next event. Cancel-safe: dropping the future loses nothing.
     ///
     /// # Errors
-    /// [`EngineError::Lost`] when the runtime shuts down; the driver is then of no more use.
+    /// [`EngineError::Lost`] if the runtime shuts down; the driver is then unusable.
     ///
     /// # Panics
     /// On tokio, outside of a runtime with IO and time.
@@ -90,12 +88,13 @@ impl<R: Runtime> Driver<R> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Stops: makes the stored bytes of an image durable, disconnects from the broker, waits for the
-    /// running storage jobs, so that the data folder is free, and closes the links. An update in
-    /// progress resumes after the next start.
+    /// Stops: makes the stored bytes of an image durable, disconnects from the broker, waits for
+    /// the running storage jobs, so that the data folder is free, and closes the links. An update
+    /// in progress resumes after the next start.
     ///
-    /// The last checkpoint has two seconds, a broker that does not listen has one, and a disk that does not answer has ten: then
-    /// its job is left to itself, and the folder is in use until that has ended.
+    /// Waits at most two seconds for the last checkpoint, one for the broker, and ten for the disk.
+    /// A storage job that has not ended by then is left to itself, and the folder stays in use
+    /// until it ends.
     pub async fn stop(mut self) {
         self.engine.control.prepare_stop();
         let mut limit = R::sleep(LAST_NOTE);
@@ -103,7 +102,7 @@ impl<R: Runtime> Driver<R> {
         if matches!(self.broker, Socket::Open(..)) {
             self.engine.control.disconnect();
             let mut limit = R::sleep(DISCONNECT);
-            poll_fn(|cx| self.poll_good_bye(cx, &mut limit)).await;
+            poll_fn(|cx| self.poll_disconnect(cx, &mut limit)).await;
         }
         let mut limit = R::sleep(LAST_JOBS);
         let jobs = |cx: &mut Context<'_>| loop {
@@ -116,7 +115,7 @@ impl<R: Runtime> Driver<R> {
         poll_fn(jobs).await;
     }
 
-    /// Ready when nothing is left to be made durable, or it is no use to wait.
+    /// Ready once everything is durable, or nothing more can be expected.
     fn poll_last_note(&mut self, cx: &mut Context<'_>, limit: &mut Later<()>) -> Poll<()> {
         loop {
             if self.engine.control.is_stopped() {
@@ -130,8 +129,8 @@ impl<R: Runtime> Driver<R> {
         }
     }
 
-    /// Ready when the broker's link is closed, or it is no use to wait.
-    fn poll_good_bye(&mut self, cx: &mut Context<'_>, limit: &mut Later<()>) -> Poll<()> {
+    /// Ready once the broker's link is closed, or nothing more can be expected.
+    fn poll_disconnect(&mut self, cx: &mut Context<'_>, limit: &mut Later<()>) -> Poll<()> {
         loop {
             match self.poll_next(cx) {
                 Poll::Ready(Ok(_)) if matches!(self.broker, Socket::Open(..)) => {}
@@ -178,7 +177,7 @@ impl<R: Runtime> Driver<R> {
         Poll::Pending
     }
 
-    /// Whether anything happened. If not, whatever can happen wakes the task.
+    /// Returns whether anything happened. If nothing did, every possible event wakes the task.
     fn poll_waits(
         &mut self,
         cx: &mut Context<'_>,

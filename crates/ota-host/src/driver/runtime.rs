@@ -1,4 +1,4 @@
-//! What an adapter brings.
+//! What an adapter provides.
 
 use std::fmt;
 use std::io;
@@ -10,28 +10,28 @@ use crate::driver::engine::{EngineError, Operation};
 use crate::driver::lanes::{Finished, Task};
 use crate::driver::stream::{Later, Stream};
 
-/// What the driver asks of an async runtime. What is in progress is kept here or by the driver,
-/// so that a dropped future of [`Driver::next`](crate::Driver::next) takes nothing along.
+/// What the driver needs from an async runtime. The driver and this value hold all work in
+/// progress, so that dropping a future of [`Driver::next`](crate::Driver::next) loses nothing.
 pub trait Runtime: Default + fmt::Debug + 'static {
-    /// A TCP connection that sends small pieces at once.
+    /// Opens a TCP connection that sends small pieces immediately.
     fn connect(address: SocketAddr) -> Later<io::Result<Box<dyn Stream>>>;
 
-    /// Ready after this time.
+    /// Waits for this long.
     fn sleep(time: Duration) -> Later<()>;
 
-    /// Puts a job on the blocking pool.
+    /// Starts a job on the blocking pool.
     fn spawn(&mut self, task: Task<Operation>);
 
-    /// A job that has run; `None` when there are none. One that was begun runs to its end even
-    /// when the runtime is dropped.
+    /// Returns a finished job; `None` if no job runs. A job that has started runs to its end even
+    /// if the runtime is dropped.
     ///
     /// # Errors
-    /// [`EngineError::Lost`] when the pool gave a job up.
+    /// [`EngineError::Lost`] if the pool dropped a job.
     fn poll_finished(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Finished<Operation>, EngineError>>>;
 
-    /// Ready when this moment has come. There is one timer: the moment of the last call counts.
+    /// Ready at this moment. There is one timer, and the latest call sets it.
     fn poll_timer(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()>;
 }

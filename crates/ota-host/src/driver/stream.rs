@@ -1,4 +1,4 @@
-//! What a socket is here.
+//! Connections, and the errors of opening them.
 
 use std::io;
 use std::pin::Pin;
@@ -6,15 +6,16 @@ use std::pin::Pin;
 use futures_io::{AsyncRead, AsyncWrite};
 use ota_proto::TransportError;
 
-/// A future of whatever kind. It ends by itself when it is dropped.
+/// A boxed future. Dropping it cancels its work.
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// An open connection. Traits of `futures-io`; other ones are made to fit by the adapter.
+/// An open connection, with the traits of `futures-io`. An adapter wraps streams that have other
+/// traits.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Maps the system's error of a connect to the core's.
+/// Maps a system error of connecting to the core's.
 #[must_use]
 pub fn transport_error(error: &io::Error) -> TransportError {
     match error.kind() {

@@ -1,8 +1,8 @@
-//! What an [`io::Error`](std::io::Error) can carry here that [`HostError`] makes a variant of its
-//! own.
+//! Causes that an [`io::Error`](std::io::Error) carries here, and that have their own variants of
+//! [`HostError`].
 //!
-//! Functions below [`HostError`] know a folder by its descriptor and not by its path, so they say
-//! what is wrong in an [`io::Error`](std::io::Error), and their callers add the path.
+//! Functions that know a folder only by its descriptor return an [`io::Error`](std::io::Error);
+//! their callers know the path and add it.
 //!
 //! [`HostError`]: crate::HostError
 

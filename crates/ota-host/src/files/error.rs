@@ -169,7 +169,7 @@ impl fmt::Display for HostError {
                 let dir = dir.display();
                 write!(
                     f,
-                    "{dir} has no slot that runs: put the running image into {dir}/a/image, its \
+                    "{dir} has no running slot: put the running image into {dir}/a/image, its \
                      version into {dir}/a/version, and run ln -sn a {dir}/current"
                 )
             }
@@ -181,7 +181,7 @@ impl fmt::Display for HostError {
             Self::Waited { lock, time } => waited(f, lock, *time),
             Self::NoLock { path } => write!(
                 f,
-                "{} is no lock that only those can hold who may write in its folder: remove it",
+                "{} is not a lock that only users with write access to its folder can hold: remove it",
                 path.display()
             ),
             Self::Unshared { lock, user, group } => unshared(f, lock, *user, *group),

@@ -1,5 +1,4 @@
-//! Everything that is stored on a Unix file system, such that a power cut at any moment loses
-//! nothing that was answered.
+//! Storage on a Unix file system: a power cut at any moment loses nothing that was answered.
 //!
 //! | module | what it keeps |
 //! |---|---|
@@ -7,10 +6,10 @@
 //! | `slot`, `journal` | the image of a download; the journal record |
 //! | `storage` | both and the switch, as jobs |
 //! | `accept` | the verified image, and how it becomes the accepted one |
-//! | `switch`, `ab`, `restart_mark` | what starts next: two slots and a link, or a note |
+//! | `switch`, `ab`, `restart_mark` | what selects the next version to start: two slots and a link, or a note |
 //! | `version_file`, `note`, `recordings` | the running version; texts; recordings |
 //! | `walk`, `names`, `rights`, `whole` | safe paths; private files; owners and rights; files that are replaced whole |
-//! | `error`, `cause` | what can go wrong, with a path and without |
+//! | `error`, `cause` | errors, with their paths and without |
 //!
 //! Every call here blocks. This module has no clock, no socket and no runtime, and uses nothing of
 //! [`driver`](crate::driver), which runs its jobs.

@@ -211,7 +211,7 @@ impl FileSlot {
     /// bytes are erased.
     ///
     /// # Errors
-    /// The system's; [`StorageError::Gone`] when the file was removed under us.
+    /// The system's; [`StorageError::Gone`] if another process has removed the file.
     pub fn sync(&mut self) -> Result<(), StorageError> {
         if self.lost.is_some() {
             return Err(StorageError::Failed);
@@ -265,7 +265,7 @@ impl FileSlot {
     /// is only read.
     ///
     /// # Errors
-    /// The system's; the image has not got its name, and this may be tried again.
+    /// The system's; the image does not have its name yet, and this may be called again.
     pub(crate) fn verified(&mut self, size: u64) -> Result<(), StorageError> {
         self.hand_out(size).map_err(failed)
     }

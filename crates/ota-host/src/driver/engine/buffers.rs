@@ -5,8 +5,8 @@ use std::fmt;
 use ota_wire::adapter::Buffers;
 use ota_wire::client::LinkKind;
 
-/// A buffer for the broker's link while there is one, and two for the firmware server's: one is received into
-/// while the other is written to the slot.
+/// A buffer for the broker's link while there is one, and two for the firmware server's: one
+/// receives while the other is written to the slot.
 pub(super) struct Heap {
     broker: usize,
     store: usize,
@@ -31,7 +31,7 @@ impl Buffers<Vec<u8>> for Heap {
     }
 
     fn second(&mut self) -> Option<Vec<u8>> {
-        // Both are away only when a device's write outlives its fetch.
+        // Both are in use only if a device's write outlives its fetch.
         Some(self.spare.take().unwrap_or_else(|| vec![0; self.store]))
     }
 

@@ -13,8 +13,8 @@ use crate::driver::lanes::{Finished, Lanes, Task};
 use crate::files::accept::Image;
 use crate::files::storage::{Ended, Job, Storage};
 
-/// What an application may do at any time, between two calls of its adapter's `next`. Nothing
-/// here blocks, but for [`Control::add_device`].
+/// What an application may do between two calls of its adapter's `next`. Only
+/// [`Control::add_device`] blocks.
 #[derive(Debug)]
 pub struct Control {
     pub(super) clock: Clock,
@@ -22,7 +22,7 @@ pub struct Control {
     devices: Vec<Local>,
 }
 
-/// What this host has of a device.
+/// The storage of a device.
 #[derive(Debug)]
 struct Local {
     lanes: Lanes<Operation>,
@@ -57,18 +57,18 @@ impl Control {
         Ok(device)
     }
 
-    /// A device's machine: its state, progress and offer. `None` when there is no such device.
+    /// A device's state machine: its state, progress and offer. `None` if there is no such device.
     #[must_use]
     pub fn updater(&self, device: DeviceIndex) -> Option<&Updater> {
         self.engine.client().updater(device)
     }
 
-    /// Gives a command to a device's machine:
+    /// Gives a command to a device's state machine:
     /// `control.command(device, Command::Accept)`. A moment to come is `control.clock().now() +
     /// duration`.
     ///
     /// # Errors
-    /// [`Misuse`] when the command does not fit the state or there is no such device; nothing
+    /// [`Misuse`] if the command does not fit the state or there is no such device; nothing
     /// changed.
     pub fn command(&mut self, device: DeviceIndex, command: Command) -> Result<(), Misuse> {
         self.engine.command(self.clock.now(), device, command)
@@ -80,16 +80,16 @@ impl Control {
         self.devices.get(device.get()).map(|local| &local.image)
     }
 
-    /// The digest of the whole image on offer, when this work is the hash of its end.
+    /// Returns the digest of the offered image if this work hashes the image to its end.
     pub(super) fn whole<B>(&self, device: DeviceIndex, work: &ota_proto::Work<B>) -> Option<Md5> {
         let ota_proto::Work::Digest { range } = work else { return None };
         let offer = self.updater(device)?.offer()?;
         (offer.size == range.end).then_some(offer.md5)
     }
 
-    /// Publishes a message of the application. At QoS 1 it is kept until it is acknowledged,
-    /// across connections; [`client::ClientEvent::Published`] says so, and
-    /// [`client::ClientEvent::GivenUp`] that it was handed over too often in vain.
+    /// Publishes a message of the application. At QoS 1 it is kept until it is acknowledged, across
+    /// connections; [`client::ClientEvent::Published`] says so, and [`client::ClientEvent::GivenUp`] that it
+    /// was sent too often in vain.
     ///
     /// # Errors
     /// [`PublishError`]; nothing changed. `$ota/…` is the client's own.
@@ -115,7 +115,8 @@ impl Control {
         self.tell(Input::Unsubscribe(id))
     }
 
-    /// The application has taken a message; `false` when it is of an earlier connection.
+    /// Acknowledges a message that the application has taken; `false` if it is of an earlier
+    /// connection.
     pub fn acknowledge(&mut self, ack: AckId) -> bool {
         self.tell(Input::Acknowledge(ack))
     }
@@ -129,12 +130,12 @@ impl Control {
         self.engine.client_mut().set_login(now, login).map_err(EngineError::Session)
     }
 
-    /// What is stored of an image is made durable, and nothing more is fetched.
+    /// Makes the stored bytes of an image durable, and fetches no more.
     pub(crate) fn prepare_stop(&mut self) {
         self.tell(Input::PrepareStop);
     }
 
-    /// That is so.
+    /// Whether that is done.
     pub(crate) fn is_stopped(&self) -> bool {
         self.engine.client().is_stopped()
     }
@@ -152,7 +153,7 @@ impl Control {
         self.engine.client().recording()
     }
 
-    /// The clock of all moments here.
+    /// The clock of all times here.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
@@ -171,7 +172,7 @@ impl Control {
         Ok(Self { clock, engine, devices: Vec::new() })
     }
 
-    /// Whether the client has taken it.
+    /// Passes an input to the client. Returns whether it was taken.
     fn tell(&mut self, input: Input<'_>) -> bool {
         self.engine.client_mut().handle(self.clock.now(), input) == Effect::Taken
     }
@@ -186,7 +187,7 @@ impl Control {
         self.devices.iter_mut().find_map(|local| local.lanes.start())
     }
 
-    /// Takes a task back and tells its machine.
+    /// Takes a task back, and passes its result to the device's state machine.
     pub(super) fn finish(&mut self, finished: Finished<Operation>) {
         let Some(local) = self.devices.get_mut(finished.op().0.get()) else { return };
         let Ended { op: (device, op), result, buf } = local.lanes.finish(finished);

@@ -1,5 +1,5 @@
-//! The engine of `ota-wire` with storage and a clock: an adapter has sockets, a timer and a pool, and
-//! decides nothing.
+//! The engine of `ota-wire` with storage and a clock. An adapter adds sockets, a timer and a pool,
+//! and decides nothing.
 //!
 //! The loop of an adapter, each turn:
 //! 1. [`Engine::poll`] until [`Step::Wait`], doing what each step says;
@@ -8,8 +8,8 @@
 //!    is not empty; a job; the deadline;
 //! 3. tell the engine.
 //!
-//! Nothing here blocks, awaits or spawns. An adapter that keeps its sockets, its jobs and its
-//! timer in fields loses nothing when its `next` is dropped: all else is here.
+//! Nothing here blocks, awaits or spawns. An adapter that keeps its sockets, its jobs and its timer
+//! in fields loses nothing when its `next` is dropped, because everything else is here.
 
 mod buffers;
 mod control;
@@ -29,20 +29,20 @@ use buffers::Heap;
 pub use control::Control;
 pub use types::{EngineError, Operation, Options, SignIn, Step};
 
-/// Everything of an adapter that is the same on every runtime.
+/// The part of an adapter that does not depend on its runtime.
 pub struct Engine {
-    /// What an application may do between two turns.
+    /// The application's side, for use between two turns.
     pub control: Control,
     deadline: Option<Instant>,
     sign_in: Option<SignIn>,
 }
 
 impl Engine {
-    /// An engine without devices. A host has memory to spare: the limits are raised to
+    /// Makes an engine without devices. A host has enough memory, so the limits are raised to
     /// [`client::ClientConfig::enlarge`].
     ///
     /// # Errors
-    /// [`EngineError`], when nothing could ever work with the configuration.
+    /// [`EngineError`] if no session can work with the configuration.
     pub fn new(mut config: client::ClientConfig, options: Options) -> Result<Self, EngineError> {
         config.enlarge();
         if config.tls && cfg!(not(feature = "tls")) {
@@ -54,7 +54,7 @@ impl Engine {
         Ok(Self { control, deadline: None, sign_in: options.sign_in })
     }
 
-    /// What is to be done next.
+    /// Returns the next step.
     pub fn poll(&mut self) -> Step {
         let now = self.control.clock.now();
         if self.deadline.take().is_some_and(|at| at <= now) {
@@ -83,8 +83,8 @@ impl Engine {
         }
     }
 
-    /// A link is open. `valid_from`: the peer's own certificate was accepted, and is valid from
-    /// this Unix second on.
+    /// Reports that a link is open. `valid_from` is the start of validity of the accepted peer
+    /// certificate, in Unix seconds.
     pub fn handle_connected(&mut self, link: Link, valid_from: Option<u64>) {
         let now = self.control.clock.now();
         if let Some(from) = valid_from {
@@ -96,53 +96,53 @@ impl Engine {
         self.control.engine.handle_connected(now, link);
     }
 
-    /// A link could not be opened, or the peer refuses us after all.
+    /// Reports that a link could not be opened, or that the peer has refused us since.
     pub fn handle_connect_failed(&mut self, link: Link, error: TransportError) {
         let now = self.control.clock.now();
         self.control.engine.handle_connect_failed(now, link, error);
     }
 
-    /// Bytes to be written to an open link, empty when there are none. They stay until
+    /// Returns the bytes to write to an open link; empty if there are none. They stay until
     /// [`Engine::handle_sent`].
     #[must_use]
     pub fn transmit(&self, link: Link) -> &[u8] {
         self.control.engine.transmit(link)
     }
 
-    /// The link took this many bytes from the front of [`Engine::transmit`].
+    /// Reports that the link has taken this many bytes from the front of [`Engine::transmit`].
     pub fn handle_sent(&mut self, link: Link, count: usize) {
         let now = self.control.clock.now();
         self.control.engine.handle_sent(now, link, count);
     }
 
-    /// Where to receive into from an open link; empty when it is not to be read now.
+    /// Returns the buffer to receive into from an open link; empty while the link must not be read.
     pub fn receive_buffer(&mut self, link: Link) -> &mut [u8] {
         self.control.engine.room(link)
     }
 
-    /// This many bytes were received into [`Engine::receive_buffer`].
+    /// Reports that this many bytes were received into [`Engine::receive_buffer`].
     pub fn handle_received(&mut self, link: Link, count: usize) {
         self.control.engine.handle_received(link, count);
     }
 
-    /// The peer closed an open link. `clean`: the stream ended as its protocol says; one that
-    /// was reset, or a TLS stream without `close_notify`, did not. What was received before is
-    /// seen to first.
+    /// Reports that the peer closed an open link. `clean` means that the stream ended as its
+    /// protocol says: not by a reset, and with `close_notify` in TLS. Bytes that were received
+    /// before are handled first.
     pub fn handle_closed(&mut self, link: Link, clean: bool) {
         self.control.engine.handle_closed(link, clean);
     }
 
-    /// A job has run.
+    /// Takes a finished job.
     pub fn handle_finished(&mut self, finished: Finished<Operation>) {
         self.control.finish(finished);
     }
 
-    /// A login of its own for the connection that is made now.
+    /// Makes the login of this connection.
     fn sign_in(&mut self) {
         let Some(sign_in) = &mut self.sign_in else { return };
         let least = self.control.engine.earliest_time(LinkKind::Broker);
         let unix = Clock::unix_time().filter(|unix| *unix >= least);
-        // One that no session can work with is the caller's fault, and the one before stays.
+        // A login that no session can use is the caller's fault; the previous one stays.
         let _ = self.control.set_login((sign_in.make)(sign_in.expiry.next(unix)));
     }
 

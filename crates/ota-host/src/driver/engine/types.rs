@@ -27,7 +27,8 @@ pub struct Options {
     /// line of a response head. Default 256 KiB: a quarter of that cost the agent a quarter more
     /// time and CPU for an image, in `cargo xtask bench`.
     pub store_buffer: usize,
-    /// Who is trusted in TLS. `None`, the default: the public CAs, and no client certificate.
+    /// The trusted CAs, and the client certificate. `None`, the default: the public CAs, and no
+    /// client certificate.
     #[cfg(feature = "tls")]
     pub tls: Option<Tls>,
     /// Called before each connection with TLS, to update the trusted certificates. `None`, the
@@ -73,7 +74,7 @@ impl fmt::Debug for SignIn {
 }
 
 impl Options {
-    /// Who is trusted in TLS, to begin with.
+    /// The TLS settings at the start.
     pub(in crate::driver) fn trust(&self) -> Trust {
         #[cfg(feature = "tls")]
         return Trust::new(self.tls.clone(), self.renewal.clone());

@@ -93,7 +93,7 @@ impl fmt::Debug for Renewal {
     }
 }
 
-/// What a driver has of it: made when it is first needed.
+/// The TLS settings of a driver. The default ones are built when they are first needed.
 #[derive(Debug)]
 pub(crate) struct Trust(Option<Tls>, Option<Renewal>);
 

@@ -47,7 +47,7 @@ pub enum BadTls {
 impl fmt::Display for BadTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Authorities => "no usable certificate of an authority; it must be PEM",
+            Self::Authorities => "no usable CA certificate; it must be PEM",
             Self::Chain => "no usable client certificate; it must be PEM",
             Self::Key => "no usable private key; it must be PEM, without a passphrase",
             Self::Mismatch => "the private key is not that of the client certificate",

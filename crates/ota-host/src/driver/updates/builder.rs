@@ -1,4 +1,4 @@
-//! Everything that an application may decide before its device connects.
+//! The settings of a device.
 
 use std::error::Error;
 use std::fmt;
@@ -27,9 +27,9 @@ use crate::files::slot::{FileSlot, SlotOptions};
 use crate::files::storage::Storage;
 use crate::files::switch::{NoSwitch, Switch};
 
-/// How a device updates itself: [`Builder::open`] starts it. Each method replaces one default.
+/// Sets up a device; [`Builder::open`] starts it. Each method replaces one default.
 ///
-/// It comes from `Updates::builder`, and opens the `Updates` that it comes from.
+/// `Updates::builder` makes it.
 #[must_use = "nothing happens before `open`"]
 pub struct Builder<U> {
     device: Device,
@@ -49,7 +49,7 @@ pub struct Builder<U> {
 }
 
 impl<U: Open> Builder<U> {
-    /// The defaults for this device, which runs this version, with its data in this folder.
+    /// Makes the defaults for this device, which runs this version, with its data in this folder.
     pub fn new(device: Device, version: &str, dir: impl Into<PathBuf>) -> Self {
         let machine = ota_proto::Config::new(device.identity().clone(), 0);
         // Host, port and seed follow in `open`, and each connection makes its own login.
@@ -72,20 +72,21 @@ impl<U: Open> Builder<U> {
         }
     }
 
-    /// The region of the product, which decides the broker's name. Default [`Region::China`].
+    /// Sets the region of the product, which determines the broker's name. Default
+    /// [`Region::China`].
     pub fn region(mut self, region: Region) -> Self {
         self.region = region;
         self
     }
 
-    /// Another broker than the platform's.
+    /// Uses another broker than the platform's.
     pub fn broker(mut self, host: &str, port: u16) -> Self {
         self.broker = Some((host.to_owned(), port));
         self
     }
 
-    /// Connects to the broker without TLS, for tests on a desk. Whoever listens on the way reads
-    /// and changes everything.
+    /// Connects to the broker without TLS, for tests. Anyone on the network path can read and
+    /// change everything.
     pub fn without_tls(mut self) -> Self {
         self.secure = false;
         self
@@ -101,7 +102,7 @@ impl<U: Open> Builder<U> {
         Ok(self.tls(Tls::new(Some(pem), None)?))
     }
 
-    /// Who is trusted in TLS, and the certificate of a device that signs in with one. Default: the
+    /// Sets the trusted CAs, and the certificate of a device that signs in with one. Default: the
     /// public CAs, which do not include the CA of the platform's own brokers.
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: Tls) -> Self {
@@ -109,8 +110,8 @@ impl<U: Open> Builder<U> {
         self
     }
 
-    /// Asked before each connection whether what is trusted has changed, so that certificates can
-    /// be replaced while the program runs.
+    /// Updates the trusted certificates before each connection, so that they can be replaced while
+    /// the program runs.
     #[cfg(feature = "tls")]
     pub fn renewal(mut self, renewal: Renewal) -> Self {
         self.options.renewal = Some(renewal);
@@ -134,12 +135,12 @@ impl<U: Open> Builder<U> {
         self
     }
 
-    /// The least time between two connections, and the most before the first one. Default: 5 s, as
-    /// the platform wants it.
+    /// The minimum interval between two connections, and the longest wait before the first one.
+    /// Default: 5 s, the platform's limit.
     pub fn connect_spacing(mut self, time: Duration) -> Self {
         let reconnect = &mut self.client.reconnect;
         (reconnect.min_interval, reconnect.spread) = (time.into(), time.into());
-        // Without a spacing there is still a back-off, or failures would make a hot loop.
+        // Without an interval a back-off is still needed, or failures would cause a busy loop.
         let base = time.max(Duration::from_millis(200)).into();
         reconnect.base = reconnect.base.min(base);
         self
@@ -163,28 +164,28 @@ impl<U: Open> Builder<U> {
         self
     }
 
-    /// Asks whether a verified image is approved, for a signature of your own: `Event::Ready`.
+    /// Asks whether to approve a verified image, for your own signature: `Event::Ready`.
     /// `Updates::image` is the image then. Default: it is approved.
     pub fn ask_to_approve(mut self) -> Self {
         self.machine.approval = Hold::Ask;
         self
     }
 
-    /// Asks when a verified image is to be installed: `Event::Ready`. Default: at once.
+    /// Asks when to install a verified image: `Event::Ready`. Default: at once.
     pub fn ask_to_install(mut self) -> Self {
         self.machine.install = Hold::Ask;
         self
     }
 
-    /// Refuses a version that is not newer in this order than the one that runs. Default: whoever
-    /// offers an older version means it.
+    /// Refuses a version that is not newer in this order than the running one. Default: older
+    /// versions are installed, too.
     pub fn refuse_older(mut self, order: Order) -> Self {
         self.machine.downgrade = Downgrade::Refuse(order);
         self
     }
 
-    /// Hashes an image while it arrives, so that little is left to do at its end. Default: once,
-    /// at its end, from the disk.
+    /// Hashes an image during its download, which leaves little work for the end. Default: reads it
+    /// back from the disk and hashes it once, at the end.
     pub fn hash_while_downloading(mut self) -> Self {
         self.machine.verify = Verify::Trailing;
         self
@@ -196,15 +197,15 @@ impl<U: Open> Builder<U> {
         self
     }
 
-    /// Who switches to the new version and back, such as [`AbSlots`](crate::AbSlots) or a boot
-    /// loader. With one, the new version runs on trial. Default: nobody; what runs after
-    /// `Event::Restart` stays.
+    /// Sets what switches to the new version and back, such as [`AbSlots`](crate::AbSlots) or a
+    /// boot loader. With one, the new version runs on trial. Default: nothing; the version that
+    /// runs after `Event::Restart` stays.
     pub fn switch(mut self, switch: impl Switch + Send + 'static) -> Self {
         self.switch = Box::new(switch);
         self
     }
 
-    /// The seed of all chance. Default: random, from the system. Tests set it.
+    /// The seed of all random numbers. Default: random bytes from the system. Tests set it.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -216,15 +217,15 @@ impl<U: Open> Builder<U> {
         self
     }
 
-    /// Changes what else the update is decided by: limits and times. A time is a `Duration`'s
+    /// Changes the other settings of the update: limits and times. Convert a `Duration` by
     /// `into()`.
     pub fn machine(mut self, change: impl FnOnce(&mut ota_proto::Config)) -> Self {
         change(&mut self.machine);
         self
     }
 
-    /// Changes what else the connection is decided by: limits, times, the spacing of connections.
-    /// Its host, port, login and seed are set by [`Builder::open`].
+    /// Changes the other settings of the connection: limits, times, the interval between
+    /// connections. [`Builder::open`] sets its host, port, login and seed.
     pub fn client(mut self, change: impl FnOnce(&mut client::ClientConfig)) -> Self {
         change(&mut self.client);
         self
@@ -234,7 +235,7 @@ impl<U: Open> Builder<U> {
     /// as long as it takes to read a few small files.
     ///
     /// # Errors
-    /// [`OpenError`]: the folder cannot be used, or the settings make no sense.
+    /// [`OpenError`]: the folder cannot be used, or the settings are invalid.
     pub async fn open(self) -> Result<U, OpenError> {
         let version = Version::new(&self.version).map_err(OpenError::Version)?;
         let seed = self.seed.map_or_else(random, Ok)?;
@@ -261,7 +262,7 @@ impl<U: Open> Builder<U> {
     }
 }
 
-/// A login for each connection, which notes in `lasting` that it does not expire.
+/// Makes a login for each connection, and notes in `lasting` if it does not expire.
 fn sign_in(device: Device, valid: Duration, seed: u64, lasting: &Arc<AtomicBool>) -> SignIn {
     let lasting = Arc::clone(lasting);
     SignIn::new(Expiry::new(valid), move |expiry| {
@@ -275,7 +276,7 @@ fn sign_in(device: Device, valid: Duration, seed: u64, lasting: &Arc<AtomicBool>
     })
 }
 
-/// A seed that no other device has: back-off must not make a fleet march in step.
+/// A seed that differs from other devices', so that the back-off spreads a fleet in time.
 fn random() -> Result<u64, OpenError> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|why| OpenError::Random(why.into()))?;
@@ -300,9 +301,9 @@ impl<U> fmt::Debug for Builder<U> {
 pub enum OpenError {
     /// The data folder, or a file in it, cannot be used.
     Files(HostError),
-    /// The caller's fault: the version is not one.
+    /// The caller's fault: the version is invalid.
     Version(BadVersion),
-    /// The caller's fault: the settings make no sense.
+    /// The caller's fault: the settings are invalid.
     Settings(EngineError),
     /// The caller's fault: the application id is not a number.
     AppId(BadLogin),

@@ -1,4 +1,4 @@
-//! Who signs in, and the login of each connection.
+//! A device's identity, and the login of each connection.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use ota_proto::credentials::{APP_ID, Algorithm, BadLogin, Login, Secret, conn_id
 use ota_proto::{BadName, Identity, Rng};
 use ota_wire::mqtt;
 
-/// A device of the platform: its product id, its name, and how it proves who it is.
+/// A device of the platform: its product id, its name and its credentials.
 ///
 /// ```
 /// use ota_host::updates::{Device, Secret};
@@ -18,7 +18,7 @@ use ota_wire::mqtt;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Device {
     identity: Identity,
-    /// `None`: its TLS certificate signs in.
+    /// `None` if its TLS certificate signs in.
     secret: Option<Secret>,
     app_id: String,
 }

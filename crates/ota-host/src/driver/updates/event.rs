@@ -1,4 +1,4 @@
-//! Everything that an application with one device is told, in one flat enum.
+//! The events of one device, in one flat enum.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use super::image::NewImage;
 /// payload.
 ///
 /// An application must react to [`Event::Install`] and [`Event::Restart`], to [`Event::Trial`] if
-/// it has a boot loader or two slots, and to what it asked to be asked:
-/// [`Event::Offered`] and [`Event::Ready`]. The rest is for its log.
+/// it has a boot loader or two slots, and to the questions that it enabled: [`Event::Offered`] and
+/// [`Event::Ready`]. The rest is for its log.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -33,7 +33,7 @@ pub enum Event {
         /// How many bytes are stored already.
         from: u64,
     },
-    /// So much of the image is stored.
+    /// This much of the image is stored.
     Progress {
         /// Percent, 0 to 99.
         percent: u8,
@@ -45,15 +45,15 @@ pub enum Event {
         /// What the server answered, if that explains it.
         answer: Option<Answer>,
     },
-    /// The image is verified: `image` names it. With `Builder::ask_to_approve` answer with `approve`
-    /// or `veto`, with `Builder::ask_to_install` answer with `install`.
+    /// The image is verified: `image` names it. With `Builder::ask_to_approve` answer with
+    /// `approve` or `veto`, with `Builder::ask_to_install` answer with `install`.
     Ready,
     /// Install this image now, then call `installed`. The update waits for it for ten minutes.
     Install(NewImage),
     /// The installation takes too long: stop it, then call `installed` with a failure.
     StopInstall,
-    /// Restart now: the boot loader, or whoever starts the program, starts the new version, or after a
-    /// roll-back the old one. Raised again if nothing happens.
+    /// Restart now: the boot loader, or whoever starts the program, starts the new version, or
+    /// after a roll-back the old one. Raised again if nothing happens.
     Restart,
     /// This program is the new version, on trial. Test it, then call `confirm` or `roll_back`.
     Trial,
@@ -169,12 +169,8 @@ impl fmt::Debug for Message {
 }
 
 impl Event {
-    /// What a client says beside the updates of its devices.
-    pub(super) fn of_client(
-        event: client::ClientEvent,
-        broker: &str,
-        now: Instant,
-    ) -> Option<Self> {
+    /// Makes a flat event of a client's event that is not about an update.
+    pub(super) fn of_client(event: client::ClientEvent, broker: &str, now: Instant) -> Option<Self> {
         Some(match event {
             client::ClientEvent::Connected => Self::Connected,
             client::ClientEvent::Disconnected { cause, retry_at } => {
@@ -195,7 +191,7 @@ impl Event {
         })
     }
 
-    /// How an update ended.
+    /// Makes the event of the end of an update.
     pub(super) fn of_end(version: Version, outcome: Outcome, answer: Option<Answer>) -> Self {
         use Reason as R;
         match outcome {
@@ -298,7 +294,7 @@ impl Event {
     }
 }
 
-/// What the server said, behind what is wrong with it.
+/// The server's answer, printed after the reason.
 struct Said<'a>(&'a Option<Answer>);
 
 impl fmt::Display for Said<'_> {

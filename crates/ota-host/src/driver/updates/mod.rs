@@ -1,10 +1,11 @@
-//! One device on one connection, for an application that needs nothing else: what the adapters'
-//! `Updates` stands on.
+//! One device on one connection, for an application that needs nothing else: the base of the
+//! adapters' `Updates`.
 //!
-//! Nothing is decided here. [`OneDevice`] owns a [`Driver`](crate::Driver) with one device, makes its nested
-//! events one flat [`Event`], and passes commands on. The macro [`crate::updates!`] writes an
-//! adapter's `Updates`, so that each method stands on the adapter's own page; [`Builder`] opens
-//! it. Sub-devices, several devices and storage of one's own need the [`Driver`](crate::Driver) itself.
+//! Nothing is decided here. [`OneDevice`] owns a [`Driver`](crate::Driver) with one device, makes
+//! its nested events one flat [`Event`], and passes commands on. The macro [`crate::updates!`]
+//! writes an adapter's `Updates`, so that each method stands on the adapter's own page; [`Builder`]
+//! opens it. Sub-devices, several devices and storage of one's own need the
+//! [`Driver`](crate::Driver) itself.
 
 mod builder;
 mod device;

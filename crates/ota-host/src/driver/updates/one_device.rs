@@ -15,7 +15,8 @@ use crate::driver::engine::EngineError;
 use crate::driver::run::Driver;
 use crate::driver::runtime::Runtime;
 
-/// What [`Builder::open`](crate::updates::Builder::open) returns: an adapter's `Updates`. [`crate::updates!`] implements it.
+/// What [`Builder::open`](crate::updates::Builder::open) returns: an adapter's `Updates`.
+/// [`crate::updates!`] implements it.
 pub trait Open: Sized {
     /// The adapter's runtime.
     type Runtime: Runtime;
@@ -24,7 +25,7 @@ pub trait Open: Sized {
     fn from_device(device: OneDevice<Self::Runtime>) -> Self;
 }
 
-/// Where an update stands.
+/// The state of an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
@@ -77,7 +78,7 @@ pub struct OneDevice<R: Runtime> {
     started: Version,
     /// Host and port, for [`Event::Disconnected`].
     broker: String,
-    /// The last login does not expire, and nobody was told.
+    /// The last login does not expire, and no event has reported that.
     lasting: Arc<AtomicBool>,
     /// The message that the application was given last.
     taken: Option<AckId>,
@@ -122,13 +123,13 @@ impl<R: Runtime> OneDevice<R> {
         self.driver.command(DeviceIndex::FIRST, command)
     }
 
-    /// The moment for commands.
+    /// The current time, for commands.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.driver.clock().now()
     }
 
-    /// Where the update stands.
+    /// The state of the update.
     #[must_use]
     pub fn status(&self) -> Status {
         let updater = self.updater();
@@ -154,14 +155,14 @@ impl<R: Runtime> OneDevice<R> {
         self.updater()?.offer()
     }
 
-    /// The device's machine; `Builder::open` has added it.
+    /// The device's state machine; `Builder::open` has added it.
     fn updater(&self) -> Option<&Updater> {
         let found = self.driver.updater(DeviceIndex::FIRST);
         debug_assert!(found.is_some(), "a driver without its device");
         found
     }
 
-    /// What an application may do beside commands.
+    /// The driver, for everything besides commands.
     pub fn driver(&mut self) -> &mut Driver<R> {
         &mut self.driver
     }
@@ -179,7 +180,7 @@ impl<R: Runtime> OneDevice<R> {
         self.driver.stop().await;
     }
 
-    /// What happened without an event of the driver's.
+    /// Returns an event that does not come from the driver.
     fn noted(&mut self) -> Option<Event> {
         if self.lasting.swap(false, Ordering::Relaxed) {
             return Some(Event::LastingLogin);
@@ -188,7 +189,7 @@ impl<R: Runtime> OneDevice<R> {
         image.take_removed().map(|bytes| Event::ImageRemoved { bytes })
     }
 
-    /// The driver's event as the application's; `None` for what only a later version knows.
+    /// Maps the driver's event; `None` for an event that this version does not know.
     fn flat(&mut self, event: adapter::DriverEvent) -> Option<Event> {
         let event = match event {
             adapter::DriverEvent::Client(event) => event,

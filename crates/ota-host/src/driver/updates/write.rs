@@ -3,8 +3,8 @@
 /// Writes `Updates` for a runtime into an adapter, with everything that an application names
 /// beside it: `ota_host::updates!(Runtime);` at the adapter's root.
 ///
-/// Each method stands on the adapter's own page, and its text is here and nowhere else. A method
-/// passes its arguments on to [`OneDevice`](crate::updates::OneDevice) and decides nothing.
+/// Each method is shown on the adapter's own page, and its text is only here. A method passes its
+/// arguments on to [`OneDevice`](crate::updates::OneDevice) and decides nothing.
 #[macro_export]
 macro_rules! updates {
     ($runtime:ty) => {
@@ -49,7 +49,7 @@ macro_rules! updates {
             /// platform's CA is a private one: give it to [`Builder::ca_pem`].
             ///
             /// # Errors
-            /// [`OpenError`]: the folder cannot be used, or the version is not one.
+            /// [`OpenError`]: the folder cannot be used, or the version is invalid.
             pub async fn open(
                 device: Device,
                 version: &str,
@@ -116,7 +116,7 @@ macro_rules! updates {
                 self.0.command($crate::updates::Command::Refuse)
             }
 
-            /// Says that this machine could not install the offer, or that it cannot find out
+            /// Reports that this machine could not install the offer, or that it cannot find out
             /// whether a version on trial works. The image is not blamed.
             ///
             /// # Errors
@@ -149,7 +149,7 @@ macro_rules! updates {
                 self.0.command($crate::updates::Command::Veto)
             }
 
-            /// Lets the verified image be installed now.
+            /// Allows the installation of the verified image now.
             ///
             /// # Errors
             /// [`Misuse`] if none waits for it.
@@ -157,7 +157,7 @@ macro_rules! updates {
                 self.0.command($crate::updates::Command::Install)
             }
 
-            /// Says what became of the installation.
+            /// Reports the result of the installation.
             ///
             /// # Errors
             /// [`Misuse`] if none is in progress.
@@ -165,8 +165,8 @@ macro_rules! updates {
                 self.0.command($crate::updates::Command::Installed(what))
             }
 
-            /// Confirms the version on trial. It stays as soon as the cloud has answered its
-            /// version report, too.
+            /// Confirms the version on trial. It stays once the cloud has answered its version
+            /// report, too.
             ///
             /// # Errors
             /// [`Misuse`] if none is on trial.
@@ -199,9 +199,9 @@ macro_rules! updates {
             }
         }
 
-        /// What is known.
+        /// State.
         impl Updates {
-            /// Where the update stands.
+            /// The state of the update.
             #[must_use]
             pub fn status(&self) -> Status {
                 self.0.status()
@@ -253,7 +253,7 @@ macro_rules! updates {
             /// [`Event::Message`].
             ///
             /// # Errors
-            /// [`SubscribeError`]: the filter is not one, or is subscribed already.
+            /// [`SubscribeError`]: the filter is invalid, or already subscribed.
             pub fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<SubId, SubscribeError> {
                 self.0.driver().subscribe(filter, qos)
             }
@@ -268,8 +268,8 @@ macro_rules! updates {
                 self.0.driver().disconnect();
             }
 
-            /// Looks at once whether what is trusted in TLS has changed, and not before the next
-            /// connection.
+            /// Checks now, and not only before the next connection, whether the trusted
+            /// certificates have changed.
             pub fn renew_trust(&mut self) {
                 self.0.driver().renew_trust();
             }
