@@ -24,7 +24,7 @@ const ANSWER: u64 = 64 * 1024;
 
 /// A person's command; decisions carry the version that they name.
 #[derive(Debug)]
-pub(crate) enum Wish {
+pub(crate) enum UserCommand {
     /// Independent of any offer.
     Plain(Request),
     Accept(Option<String>),
@@ -34,11 +34,11 @@ pub(crate) enum Wish {
 }
 
 /// Sends a command to the agent of this configuration.
-pub(crate) fn run(config: &Path, wish: Wish, json: bool) -> Result<(), Failure> {
+pub(crate) fn run(config: &Path, command: UserCommand, json: bool) -> Result<(), Failure> {
     let data_dir = Config::read_data_dir(config)?;
     let put =
         |request: &Request| ask(&data_dir, request).map_err(|why| explain(&data_dir, config, &why));
-    let request = decide(wish, json, &put)?;
+    let request = decide(command, json, &put)?;
     let answer = put(&request)?;
     if json {
         out(&safe_json(&answer.to_string()));
@@ -49,7 +49,7 @@ pub(crate) fn run(config: &Path, wish: Wish, json: bool) -> Result<(), Failure> 
     }
     if !json {
         match answer.get("status") {
-            Some(status) => tell(status),
+            Some(status) => print_status(status),
             None => out(&format!("{}: done", request.word())),
         }
     }
@@ -59,17 +59,17 @@ pub(crate) fn run(config: &Path, wish: Wish, json: bool) -> Result<(), Failure> 
 /// Builds the request. A decision is about the offer that the person has seen: the named one, or
 /// the one that a terminal shows now.
 fn decide(
-    wish: Wish,
+    command: UserCommand,
     json: bool,
     put: &dyn Fn(&Request) -> Result<Value, Failure>,
 ) -> Result<Request, Failure> {
-    let (word, version) = match &wish {
-        Wish::Plain(request) => return Ok(request.clone()),
-        Wish::Install(None) => return Ok(Request::Install(None)),
-        Wish::Accept(version) => ("accept", version),
-        Wish::Defer(_, version) => ("defer", version),
-        Wish::Refuse(version) => ("refuse", version),
-        Wish::Install(version) => ("install", version),
+    let (word, version) = match &command {
+        UserCommand::Plain(request) => return Ok(request.clone()),
+        UserCommand::Install(None) => return Ok(Request::Install(None)),
+        UserCommand::Accept(version) => ("accept", version),
+        UserCommand::Defer(_, version) => ("defer", version),
+        UserCommand::Refuse(version) => ("refuse", version),
+        UserCommand::Install(version) => ("install", version),
     };
     let terminal = !json && io::stdin().is_terminal() && io::stderr().is_terminal();
     if version.is_none() && !terminal {
@@ -91,12 +91,12 @@ fn decide(
         }
         None => confirm(word, &seen, &status["status"])?,
     }
-    Ok(match wish {
-        Wish::Plain(request) => request,
-        Wish::Accept(_) => Request::Accept(seen),
-        Wish::Defer(time, _) => Request::Defer(time, seen),
-        Wish::Refuse(_) => Request::Refuse(seen),
-        Wish::Install(_) => Request::Install(Some(seen)),
+    Ok(match command {
+        UserCommand::Plain(request) => request,
+        UserCommand::Accept(_) => Request::Accept(seen),
+        UserCommand::Defer(time, _) => Request::Defer(time, seen),
+        UserCommand::Refuse(_) => Request::Refuse(seen),
+        UserCommand::Install(_) => Request::Install(Some(seen)),
     })
 }
 
@@ -155,7 +155,7 @@ fn explain(data_dir: &Path, config: &Path, why: &io::Error) -> Failure {
 }
 
 /// Prints the status for a person: one name and value per line.
-fn tell(status: &Value) {
+fn print_status(status: &Value) {
     for (name, value) in status.as_object().into_iter().flatten() {
         let value = match value {
             Value::Null => continue,

@@ -45,11 +45,11 @@ pub(super) fn find(config: &Config) -> Vec<String> {
     let command = |key: &str, words: Option<&Vec<String>>| {
         words.and_then(|words| program(words)).map(|why| format!("{key}: {why}"))
     };
-    let care = &config.care;
-    if let Consent::Command(words) = &care.consent {
+    let policy = &config.policy;
+    if let Consent::Command(words) = &policy.consent {
         found.extend(command("consent", Some(words)));
     }
-    found.extend(command("verify", care.verify.as_ref()));
+    found.extend(command("verify", policy.verify.as_ref()));
     // Every command gets the path of the image, which must still be the verified file.
     let told = match &config.target {
         Target::File(_) => false,
@@ -58,8 +58,8 @@ pub(super) fn find(config: &Config) -> Vec<String> {
             slots.fill.is_some() || slots.health.is_some() || words(&slots.restart).is_some()
         }
     };
-    let asks = matches!(care.consent, Consent::Command(_));
-    if told || asks || care.verify.is_some() {
+    let asks = matches!(policy.consent, Consent::Command(_));
+    if told || asks || policy.verify.is_some() {
         found.extend(config.exposure().err().map(|why| why.to_string()));
     }
     match &config.target {

@@ -6,14 +6,15 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use ota_host::{Clock, Image};
-use ota_proto::{Command, Digester, InstallFault, Md5, Offer, Updater, Version};
+use ota_proto::{Command, InstallFault, Updater};
 
-use super::awaited::PutOff;
+use super::awaited::DeferredBy;
 use super::check;
 use super::config::Consent;
-use super::job::{Broken, Job, Kind, Order};
+use super::job::{Job, JobError, Kind, Order};
 use super::life::Device;
-use super::window::Window;
+use super::question::Question;
+use super::window::closed;
 use crate::print::Line;
 
 /// Exit codes of the consent command besides 0. They are those of sysexits.h, which no shell
@@ -24,45 +25,6 @@ const REFUSE: i32 = 77;
 /// How long the agent itself defers before it asks the cloud and reads the clock again. It is not
 /// longer even if a window opens later, because the clock may be set meanwhile.
 const HOUR: Duration = Duration::from_secs(3_600);
-
-/// The subject of a question: an image and the cloud's texts. An answer counts only for this
-/// question.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Question {
-    version: Version,
-    md5: Md5,
-    size: u64,
-    user_defined: Option<String>,
-    fw_type: Option<String>,
-}
-
-impl Question {
-    fn of(offer: &Offer<'_>) -> Self {
-        Self {
-            version: offer.version,
-            md5: offer.md5,
-            size: offer.size,
-            user_defined: offer.user_defined.map(str::to_owned),
-            fw_type: offer.fw_type.map(str::to_owned),
-        }
-    }
-
-    /// Returns a digest of it, to recognise it after a restart.
-    fn digest(&self) -> Md5 {
-        let mut digest = Digester::new();
-        digest.update(&self.md5.0);
-        digest.update(&self.size.to_le_bytes());
-        let texts =
-            [Some(self.version.as_str()), self.user_defined.as_deref(), self.fw_type.as_deref()];
-        for text in texts {
-            // The separator is hashed too, so that two texts cannot be split differently.
-            let length = text.map_or(u64::MAX, |text| text.len() as u64);
-            digest.update(&length.to_le_bytes());
-            digest.update(text.unwrap_or_default().as_bytes());
-        }
-        digest.finish()
-    }
-}
 
 /// The answer of a consent command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,10 +54,10 @@ impl Device<'_> {
         let Some(offer) = updater.and_then(Updater::offer) else { return };
         let (version, size, question) = (offer.version, offer.size, Question::of(&offer));
         let of = question.digest();
-        if self.told.as_ref() != Some(&question) {
+        if self.printed_offer.as_ref() != Some(&question) {
             // The earlier question was about another offer.
             self.drop_questions();
-            self.told = Some(question);
+            self.printed_offer = Some(question);
             let text = format!("* {version} is offered, {size} bytes");
             let line = Line::new(self.clock.now(), "offered", text);
             self.print(&line.with("version", version.as_str()).with("size", size));
@@ -103,11 +65,11 @@ impl Device<'_> {
         if let Some((wait, by)) = self.deferral.take(of, Clock::unix_time()) {
             return self.defer(wait, by);
         }
-        if let Some(wait) = closed(self.config.care.download) {
-            return self.defer(wait.min(HOUR), PutOff::Window);
+        if let Some(wait) = closed(self.config.policy.download) {
+            return self.defer(wait.min(HOUR), DeferredBy::Window);
         }
         let config = self.config;
-        match &config.care.consent {
+        match &config.policy.consent {
             Consent::Auto => self.accept(),
             Consent::Ask => {}
             Consent::Command(words) => match self.danger(Kind::Consent) {
@@ -121,7 +83,7 @@ impl Device<'_> {
     /// The image is verified; repeated while it waits.
     pub(super) fn ready(&mut self) {
         let config = self.config;
-        match &config.care.verify {
+        match &config.policy.verify {
             Some(words) if !self.approved => self.order(Kind::Verify, words),
             _ => self.install_in_window(),
         }
@@ -140,11 +102,11 @@ impl Device<'_> {
     }
 
     /// Handles the consent command's answer. A command that fails has neither accepted nor refused.
-    pub(super) fn consented(&mut self, result: Result<ExitStatus, Broken>) {
+    pub(super) fn consented(&mut self, result: Result<ExitStatus, JobError>) {
         let code = result.as_ref().ok().and_then(ExitStatus::code);
-        match Answer::of(code, closed(self.config.care.download)) {
+        match Answer::of(code, closed(self.config.policy.download)) {
             Some(Answer::Accept) => self.accept(),
-            Some(Answer::Defer(wait)) => self.defer(wait, PutOff::Command),
+            Some(Answer::Defer(wait)) => self.defer(wait, DeferredBy::Command),
             Some(Answer::Refuse) => {
                 let _ = self.command(Command::Refuse);
             }
@@ -152,13 +114,13 @@ impl Device<'_> {
                 let why =
                     result.map_or_else(|broken| broken.why, |status| Kind::Consent.failed(status));
                 self.warn(&format!("{why}; the agent asks it again in an hour"));
-                self.defer(HOUR, PutOff::Command);
+                self.defer(HOUR, DeferredBy::Command);
             }
         }
     }
 
     /// Handles the verify command's answer. A command that fails has refused.
-    pub(super) fn verified(&mut self, result: Result<ExitStatus, Broken>) {
+    pub(super) fn verified(&mut self, result: Result<ExitStatus, JobError>) {
         let why = match result {
             Ok(status) if status.success() => {
                 self.approved = self.command(Command::Approve).is_ok();
@@ -173,7 +135,7 @@ impl Device<'_> {
 
     fn install_in_window(&mut self) {
         // The image is held while the window is closed; the machine reminds us.
-        if self.config.care.install.is_some() && closed(self.config.care.install).is_none() {
+        if self.config.policy.install.is_some() && closed(self.config.policy.install).is_none() {
             let _ = self.command(Command::Install);
         }
     }
@@ -195,7 +157,7 @@ impl Device<'_> {
         let _ = self.command(Command::Unable(InstallFault::Machine));
     }
 
-    fn defer(&mut self, wait: Duration, by: PutOff) {
+    fn defer(&mut self, wait: Duration, by: DeferredBy) {
         let until = self.clock.now() + wait;
         if self.command(Command::Defer(until)).is_ok() {
             self.note_deferral(wait, by);
@@ -203,9 +165,9 @@ impl Device<'_> {
     }
 
     /// Defers the offer. A window is computed again after a restart; other deferrals are stored.
-    pub(super) fn note_deferral(&mut self, wait: Duration, by: PutOff) {
-        self.put_off = by;
-        let (Some(question), false) = (self.question(), by == PutOff::Window) else { return };
+    pub(super) fn note_deferral(&mut self, wait: Duration, by: DeferredBy) {
+        self.deferred_by = by;
+        let (Some(question), false) = (self.question(), by == DeferredBy::Window) else { return };
         let kept = self.deferral.keep(question.digest(), wait, by, Clock::unix_time());
         if let Err(why) = kept {
             self.warn(&format!("{why}; a restart of the agent ends this deferral"));
@@ -227,7 +189,7 @@ impl Device<'_> {
             return;
         }
         self.asked = question.flatten();
-        let limit = Some(self.config.care.limit);
+        let limit = Some(self.config.policy.limit);
         let order = Order { kind, words, fill: self.fill(), limit };
         match self.danger(kind).map_or_else(|| Job::start(&order), Err) {
             Ok(job) => self.job = Some(job),
@@ -253,11 +215,6 @@ impl Device<'_> {
     pub(super) fn drop_questions(&mut self) {
         self.job.take_if(|job| matches!(job.kind(), Kind::Consent | Kind::Verify));
     }
-}
-
-/// Returns how long the window stays closed.
-pub(super) fn closed(window: Option<Window>) -> Option<Duration> {
-    window?.closed_for(Clock::unix_time())
 }
 
 #[cfg(test)]

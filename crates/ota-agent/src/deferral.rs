@@ -6,7 +6,7 @@ use std::time::Duration;
 use ota_host::{DataDir, HostError, Note};
 use ota_proto::Md5;
 
-use super::awaited::PutOff;
+use super::awaited::DeferredBy;
 use super::window::NEVER_SET;
 
 /// The note in the data folder, and what the previous process wrote to it.
@@ -24,7 +24,7 @@ struct Kept {
     until: Option<u64>,
     /// The intended length in seconds. No clock can make it longer.
     length: u64,
-    by: PutOff,
+    by: DeferredBy,
 }
 
 impl Deferral {
@@ -39,7 +39,7 @@ impl Deferral {
         &mut self,
         of: Md5,
         wait: Duration,
-        by: PutOff,
+        by: DeferredBy,
         unix: Option<u64>,
     ) -> Result<(), HostError> {
         self.before = None;
@@ -57,7 +57,7 @@ impl Deferral {
 
     /// Returns how long the previous process deferred this offer from now on, and for whom. Answers
     /// only once: from then on the state machine keeps the time.
-    pub(super) fn take(&mut self, of: Md5, unix: Option<u64>) -> Option<(Duration, PutOff)> {
+    pub(super) fn take(&mut self, of: Md5, unix: Option<u64>) -> Option<(Duration, DeferredBy)> {
         self.before.take_if(|kept| kept.of == of)?.left(unix)
     }
 }
@@ -69,7 +69,7 @@ fn set(unix: Option<u64>) -> Option<u64> {
 
 impl Kept {
     /// Without the time of day the full length starts again: too long is better than not at all.
-    fn left(self, unix: Option<u64>) -> Option<(Duration, PutOff)> {
+    fn left(self, unix: Option<u64>) -> Option<(Duration, DeferredBy)> {
         let left = match (self.until, set(unix)) {
             (Some(until), Some(unix)) => until.saturating_sub(unix).min(self.length),
             _ => self.length,
@@ -80,7 +80,7 @@ impl Kept {
     fn to_text(self) -> String {
         let Self { of, until, length, by } = self;
         let until = until.unwrap_or(0);
-        let by = if by == PutOff::Person { "person" } else { "command" };
+        let by = if by == DeferredBy::Person { "person" } else { "command" };
         format!("ota-deferral 1 {of} {until} {length} {by}\n")
     }
 
@@ -89,8 +89,8 @@ impl Kept {
         let head = (words.next()?, words.next()?);
         let (of, until, length) = (words.next()?, words.next()?, words.next()?);
         let by = match words.next()? {
-            "person" => PutOff::Person,
-            "command" => PutOff::Command,
+            "person" => DeferredBy::Person,
+            "command" => DeferredBy::Command,
             _ => return None,
         };
         let kept = Self {
@@ -113,7 +113,7 @@ mod tests {
     fn again(dir: &DataDir, of: Md5, unix: Option<u64>) -> Option<u64> {
         let left = Deferral::open(dir).unwrap().take(of, unix);
         left.map(|(left, by)| {
-            assert_eq!(by, PutOff::Person);
+            assert_eq!(by, DeferredBy::Person);
             left.as_secs()
         })
     }
@@ -122,13 +122,13 @@ mod tests {
     fn a_deferral_outlives_the_agent_and_not_its_offer_or_its_end() {
         let temp = tempfile::tempdir().unwrap();
         let dir = DataDir::open(temp.path().join("data")).unwrap();
-        let put_off = |unix| {
+        let deferred_by = |unix| {
             let mut deferral = Deferral::open(&dir).unwrap();
             let wait = Duration::from_secs(3_600);
-            deferral.keep(OF, wait, PutOff::Person, unix).unwrap();
+            deferral.keep(OF, wait, DeferredBy::Person, unix).unwrap();
             assert_eq!(deferral.take(OF, unix), None, "in this life the machine counts");
         };
-        put_off(Some(NOON));
+        deferred_by(Some(NOON));
         assert_eq!(again(&dir, OF, Some(NOON + 600)), Some(3_000));
         assert_eq!(again(&dir, OF, Some(NOON + 600)), Some(3_000), "and the next restart");
         assert_eq!(again(&dir, OF, Some(NOON - 86_400)), Some(3_600), "never longer than meant");
@@ -142,13 +142,14 @@ mod tests {
         assert_eq!(deferral.take(OF, Some(NOON)), None, "once in a life");
         deferral.forget().unwrap();
         assert_eq!(again(&dir, OF, Some(NOON)), None);
-        put_off(None);
+        deferred_by(None);
         assert_eq!(again(&dir, OF, Some(NOON)), Some(3_600), "nobody knows its end");
     }
 
     #[test]
     fn what_is_no_note_says_nothing() {
-        let whole = Kept { of: OF, until: Some(NOON), length: 60, by: PutOff::Command }.to_text();
+        let whole =
+            Kept { of: OF, until: Some(NOON), length: 60, by: DeferredBy::Command }.to_text();
         assert!(Kept::parse(&whole).is_some());
         for end in 0..whole.len() {
             assert_eq!(Kept::parse(&whole[..end]), None, "cut at {end}");

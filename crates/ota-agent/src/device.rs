@@ -12,7 +12,7 @@ use ota_wire::mqtt::{ConnectLogin, Expiry};
 
 use crate::failure::Failure;
 use crate::print::Line;
-use crate::warn;
+use crate::print::warn;
 
 /// The device's identity, and where it connects.
 #[derive(Clone, Debug)]

@@ -1,151 +1,28 @@
-//! How a verified image is installed: by a version file, a command, or two slots.
+//! Installs a verified image, restarts, and judges a version on trial.
 
 use std::process::ExitStatus;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use ota_host::{
-    AbSlots, DataDir, FileSlot, HostError, Image, NoSwitch, RestartMark, Switch, boot_id, settle,
-};
-use ota_proto::{Command, InstallFault, Installed, SlotState, State, Version};
+use ota_host::{HostError, Image, RestartMark, boot_id};
+use ota_proto::{Command, InstallFault, Installed, SlotState, State};
 
 use super::config::{Config, Restart, Running, Slots, StartedBy, Target};
-use super::job::{self, Broken, Job, Kind, Order, fault};
+use super::installer::Installer;
+use super::job::{Job, JobError, Kind, Order, fault};
 use super::life::{Device, End};
-use super::switch::{Elsewhere, FileSwitch, Goal, Trouble};
-use super::warn;
 use crate::failure::{Code, Failure};
+use crate::print::warn;
 use crate::{name, span};
 
 /// The interval of checks during a trial.
-const LOOK: Duration = Duration::from_secs(5);
-
-/// The configuration's target, opened on this machine.
-#[derive(Debug)]
-pub(super) enum Installer {
-    File(FileSwitch, Goal),
-    Command {
-        limit: Duration,
-        mark: Option<RestartMark>,
-    },
-    Slots {
-        ab: AbSlots,
-        limit: Duration,
-        trial: Duration,
-        /// A restart has been due since before this process.
-        due: bool,
-    },
-}
-
-impl Installer {
-    /// Completes a switch that a power cut interrupted, before the slot is opened. A failure does
-    /// not stop the agent: it tries again before a download takes the name.
-    pub(super) fn settle(target: &Target, dir: &DataDir) {
-        let Target::File(file) = target else { return };
-        if let Err(why) = settle(dir, file) {
-            warn(&format!("warning: the last switch may be half done: {why}; trying again later"));
-        }
-    }
-
-    /// Also returns the running version.
-    pub(super) fn open(
-        target: &Target,
-        dir: &DataDir,
-        slot: &FileSlot,
-    ) -> Result<(Self, Version), Failure> {
-        Ok(match target {
-            Target::File(file) => {
-                let goal = Goal::default();
-                let switch = FileSwitch::new(file.clone(), goal.clone(), slot.image());
-                let version = read(&Running::File(file.clone()))?;
-                (Self::File(switch, goal), version)
-            }
-            Target::Command { running, limit, restart, .. } => {
-                let version = read(running)?;
-                reserve(dir)?;
-                let marks = matches!(restart, Restart::Command(_) | Restart::Installer);
-                let mark = marks.then(|| RestartMark::open(dir, version)).transpose()?;
-                (Self::Command { limit: *limit, mark }, version)
-            }
-            Target::Slots(Slots { path, starts, started_by, limit, trial, .. }) => {
-                let ab = AbSlots::open(path, *starts)?;
-                reserve(dir)?;
-                let ours = *started_by == StartedBy::Agent;
-                let due = ours && ab.machine_started(&boot_id())?;
-                let version = ab.version()?;
-                (Self::Slots { ab, limit: *limit, trial: *trial, due }, version)
-            }
-        })
-    }
-
-    /// The longest installation.
-    pub(super) fn limit(&self) -> Duration {
-        match self {
-            Self::File(..) => Duration::from_secs(600),
-            Self::Command { limit, .. } | Self::Slots { limit, .. } => *limit,
-        }
-    }
-
-    /// The longest trial, if there are trials.
-    pub(super) fn trial(&self) -> Option<Duration> {
-        match self {
-            Self::Slots { trial, .. } => Some(*trial),
-            _ => None,
-        }
-    }
-
-    pub(super) fn switch(&self, trouble: &Trouble) -> Box<dyn Switch + Send> {
-        match self {
-            Self::File(switch, _) => Box::new(switch.noting(trouble)),
-            Self::Command { mark: None, .. } => Box::new(NoSwitch),
-            Self::Command { mark: Some(mark), .. } => Box::new(mark.clone()),
-            Self::Slots { ab, .. } => Box::new(Elsewhere::new(ab.clone(), ab.path(), trouble)),
-        }
-    }
-
-    /// The running slot and its state, for a person.
-    pub(super) fn slot(&self) -> Option<String> {
-        let Self::Slots { ab, .. } = self else { return None };
-        let running = ab.running().ok()?;
-        let state = match running.slot {
-            SlotState::Confirmed => "confirmed",
-            SlotState::Trial => "on trial",
-            SlotState::Armed => "until the next start",
-            SlotState::RolledBack => "rolled back to",
-            SlotState::Unknown => "unknown",
-        };
-        Some(format!("{}, {state}", running.side.name()))
-    }
-}
-
-/// Reserves room for the note of an installer: a failure now is better than one during the
-/// installation.
-fn reserve(dir: &DataDir) -> Result<(), Failure> {
-    job::reserve(dir).map_err(|why| {
-        let path = dir.path().display();
-        Failure::environment(format!("cannot make install.lock in {path}: {why}"))
-    })
-}
-
-fn read(running: &Running) -> Result<Version, Failure> {
-    let file = match running {
-        Running::File(file) => file,
-        Running::Literal(version) => return Ok(*version),
-    };
-    // Its disk may be mounted later.
-    file.read().map_err(|why| {
-        let path = file.path().display();
-        Failure::environment(format!(
-            "version_file: {why}; write the running version to it: echo 0.1.0 > {path}"
-        ))
-    })
-}
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Device<'_> {
     /// The previous process was about to restart the image and may not have done so.
     pub(super) fn begin(&mut self) {
         if matches!(self.installer, Installer::Slots { due: true, .. }) {
-            self.look = Some(self.clock.now());
+            self.check_at = Some(self.clock.now());
         }
     }
 
@@ -156,7 +33,7 @@ impl Device<'_> {
             Some((offer.version, offer.size, offer.md5))
         });
         let nothing = Installed::Failed(InstallFault::Machine);
-        let Some((version, size, md5)) = offer else { return self.say(nothing) };
+        let Some((version, size, md5)) = offer else { return self.report_installed(nothing) };
         let config = self.config;
         match (&config.target, &self.installer) {
             (Target::Command { install, .. }, Installer::Command { mark, .. }) => {
@@ -179,9 +56,9 @@ impl Device<'_> {
             }
             (_, Installer::File(_, goal)) => {
                 goal.set(version);
-                self.say(Installed::NeedsRestart);
+                self.report_installed(Installed::NeedsRestart);
             }
-            _ => self.say(nothing),
+            _ => self.report_installed(nothing),
         }
     }
 
@@ -190,7 +67,7 @@ impl Device<'_> {
         kind: Kind,
         act: impl FnOnce(&AtomicBool) -> Result<(), HostError> + Send + 'static,
     ) {
-        self.job = Some(Job::thread(kind, |stop| act(stop).map_err(Broken::from)));
+        self.job = Some(Job::thread(kind, |stop| act(stop).map_err(JobError::from)));
     }
 
     /// Starts the next part of an installation.
@@ -230,21 +107,21 @@ impl Device<'_> {
 
     /// Returns why a command of this kind must not run: the image is not the verified one, or
     /// others could replace it meanwhile. Every command gets the path of the image.
-    pub(super) fn danger(&self, kind: Kind) -> Option<Broken> {
+    pub(super) fn danger(&self, kind: Kind) -> Option<JobError> {
         let image = match kind {
             Kind::Verify | Kind::Install => self.driver.image(self.device),
             // There is no verified image yet, or the installer may have moved it.
             _ => None,
         };
         let image = image.map_or(Ok(()), Image::check);
-        image.and_then(|()| self.config.exposure()).err().map(Broken::from)
+        image.and_then(|()| self.config.exposure()).err().map(JobError::from)
     }
 
     /// Handles the end of a job; returns the end of this process if one follows.
     pub(super) async fn ended(
         &mut self,
         kind: Kind,
-        result: Result<ExitStatus, Broken>,
+        result: Result<ExitStatus, JobError>,
     ) -> Option<Result<End, Failure>> {
         match kind {
             Kind::Consent | Kind::Verify if !self.is_answered() => {}
@@ -254,20 +131,22 @@ impl Device<'_> {
             Kind::Restart => return self.restarted(result),
             Kind::Health => match succeeded(kind, result) {
                 Ok(()) => self.confirm(),
-                Err(why) => self.warn(&format!("{why}; trying again in {} s", LOOK.as_secs())),
+                Err(why) => {
+                    self.warn(&format!("{why}; trying again in {} s", CHECK_INTERVAL.as_secs()))
+                }
             },
         }
         None
     }
 
-    async fn installed(&mut self, kind: Kind, result: Result<ExitStatus, Broken>) {
+    async fn installed(&mut self, kind: Kind, result: Result<ExitStatus, JobError>) {
         let fault = match &result {
             Ok(status) => fault(*status),
             Err(broken) => broken.fault,
         };
         if let Err(why) = succeeded(kind, result) {
             self.warn(&why);
-            return self.say(Installed::Failed(fault));
+            return self.report_installed(Installed::Failed(fault));
         }
         if self.go_on(kind).await {
             return;
@@ -278,7 +157,7 @@ impl Device<'_> {
             }
             _ => Installed::NeedsRestart,
         };
-        self.say(what);
+        self.report_installed(what);
     }
 
     /// Checks the result of an installer that needs no restart: the offered version must run now,
@@ -287,7 +166,7 @@ impl Device<'_> {
         let updater = self.driver.updater(self.device);
         let wanted = updater.and_then(|updater| Some(updater.offer()?.version));
         let found = match running {
-            Running::File(file) => file.read().map_err(Broken::from),
+            Running::File(file) => file.read().map_err(JobError::from),
             // The version is in the configuration, which the installer must change.
             Running::Literal(_) => Config::read_version(&self.args.config),
         };
@@ -302,7 +181,7 @@ impl Device<'_> {
                 ));
                 Installed::Failed(InstallFault::WrongVersion)
             }
-            Err(Broken { why, fault }) => {
+            Err(JobError { why, fault }) => {
                 self.warn(&format!(
                     "the installer succeeded, but the version cannot be read: {why}"
                 ));
@@ -311,7 +190,7 @@ impl Device<'_> {
         }
     }
 
-    pub(super) fn say(&mut self, what: Installed) {
+    pub(super) fn report_installed(&mut self, what: Installed) {
         // The attempt may have ended meanwhile.
         let _ = self.command(Command::Installed(what));
     }
@@ -373,7 +252,7 @@ impl Device<'_> {
             }
             Restart::Installer => {
                 let by = self.clock.now() + self.installer.limit();
-                (self.restart_by, self.look) = (Some(by), Some(by));
+                (self.restart_by, self.check_at) = (Some(by), Some(by));
                 None
             }
         }
@@ -393,7 +272,7 @@ impl Device<'_> {
         Ok(End::Again)
     }
 
-    fn restarted(&mut self, result: Result<ExitStatus, Broken>) -> Option<Result<End, Failure>> {
+    fn restarted(&mut self, result: Result<ExitStatus, JobError>) -> Option<Result<End, Failure>> {
         if let Err(why) = succeeded(Kind::Restart, result) {
             self.warn(&format!("{why}; trying again"));
             return None;
@@ -418,12 +297,12 @@ impl Device<'_> {
 
     /// The running image is on trial; repeated until it is confirmed.
     pub(super) fn trial(&mut self) -> Option<Result<End, Failure>> {
-        self.look = Some(self.clock.now());
-        self.look()
+        self.check_at = Some(self.clock.now());
+        self.check_slot()
     }
 
     /// Checks an image on trial, and a restart that is due.
-    pub(super) fn look(&mut self) -> Option<Result<End, Failure>> {
+    pub(super) fn check_slot(&mut self) -> Option<Result<End, Failure>> {
         let config = self.config;
         if self.restart_by.is_some_and(|by| by <= self.clock.now()) {
             return Some(self.restart_overdue());
@@ -431,7 +310,7 @@ impl Device<'_> {
         let updater = self.driver.updater(self.device);
         let on_trial = updater.is_some_and(|updater| updater.state() == State::Trial);
         let Installer::Slots { ab, .. } = &self.installer else {
-            self.look = self.restart_by;
+            self.check_at = self.restart_by;
             if on_trial {
                 self.confirm();
             }
@@ -443,7 +322,7 @@ impl Device<'_> {
             matches!((slots.started_by, &slots.restart), (StartedBy::Agent, Restart::Command(_)));
         let due = may_be_due && ab.is_due().unwrap_or(false);
         let running = ab.running().ok();
-        self.look = (on_trial || due).then(|| self.clock.now() + LOOK);
+        self.check_at = (on_trial || due).then(|| self.clock.now() + CHECK_INTERVAL);
         if due {
             // No running program can judge the image.
             return self.run_restart(&slots.restart);
@@ -459,7 +338,11 @@ impl Device<'_> {
             Some(words) => match self.danger(Kind::Health) {
                 // The image cannot be checked, and gets no strike for that.
                 Some(broken) => {
-                    self.warn(&format!("{}; trying again in {} s", broken.why, LOOK.as_secs()));
+                    self.warn(&format!(
+                        "{}; trying again in {} s",
+                        broken.why,
+                        CHECK_INTERVAL.as_secs()
+                    ));
                     let _ = self.command(Command::Unable(broken.fault));
                 }
                 None => self.order(Kind::Health, words),
@@ -474,7 +357,7 @@ impl Device<'_> {
     }
 }
 
-fn succeeded(kind: Kind, result: Result<ExitStatus, Broken>) -> Result<(), String> {
+fn succeeded(kind: Kind, result: Result<ExitStatus, JobError>) -> Result<(), String> {
     match result {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(kind.failed(status)),
@@ -483,5 +366,4 @@ fn succeeded(kind: Kind, result: Result<ExitStatus, Broken>) -> Result<(), Strin
 }
 
 #[cfg(test)]
-#[path = "install_tests.rs"]
 mod tests;

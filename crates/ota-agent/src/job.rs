@@ -95,12 +95,12 @@ pub(crate) fn fault(status: ExitStatus) -> InstallFault {
 
 /// Why there is no exit status: a text, and who is at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Broken {
+pub(crate) struct JobError {
     pub(crate) why: String,
     pub(crate) fault: InstallFault,
 }
 
-impl Broken {
+impl JobError {
     pub(crate) fn machine(why: impl Into<String>) -> Self {
         Self { why: why.into(), fault: InstallFault::Machine }
     }
@@ -111,13 +111,13 @@ impl Broken {
     }
 }
 
-impl From<HostError> for Broken {
+impl From<HostError> for JobError {
     fn from(error: HostError) -> Self {
         Self { why: error.to_string(), fault: machine_fault(error.storage()) }
     }
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.why)
     }
@@ -153,12 +153,12 @@ pub(crate) struct Job {
 #[derive(Debug)]
 enum Body {
     Child { child: Child, group: Option<Pid>, lock: Option<File> },
-    Thread { handle: JoinHandle<Result<(), Broken>>, stop: Arc<AtomicBool> },
+    Thread { handle: JoinHandle<Result<(), JobError>>, stop: Arc<AtomicBool> },
 }
 
 impl Job {
     /// Starts the command, without input.
-    pub(crate) fn start(order: &Order<'_>) -> Result<Self, Broken> {
+    pub(crate) fn start(order: &Order<'_>) -> Result<Self, JobError> {
         Self::spawn(order, Stdio::null(), None)
     }
 
@@ -168,16 +168,16 @@ impl Job {
     /// killed, the child keeps the lock. The next agent then knows that an installer of its
     /// predecessor is still running, and stops it before it starts its own. The room for the
     /// child's number is reserved before the child starts.
-    pub(crate) async fn install(order: &Order<'_>, data_dir: impl AsFd) -> Result<Self, Broken> {
+    pub(crate) async fn install(order: &Order<'_>, data_dir: impl AsFd) -> Result<Self, JobError> {
         let lock = lock(data_dir).await;
-        let lock = lock.map_err(|why| Broken::io("cannot lock the installation", &why))?;
-        let stdin = lock.try_clone().map_err(|why| Broken::io("cannot lock it", &why))?;
+        let lock = lock.map_err(|why| JobError::io("cannot lock the installation", &why))?;
+        let stdin = lock.try_clone().map_err(|why| JobError::io("cannot lock it", &why))?;
         let mut job = Self::spawn(order, Stdio::from(stdin), Some(lock))?;
         if let Body::Child { child, lock: Some(lock), .. } = &job.body {
             // The note uses its reserved place: the child reads from the end.
             if let Err(why) = lock.write_all_at(&note(child.id().unwrap_or(0)), 0) {
                 job.stop();
-                return Err(Broken::io("cannot note the installation", &why));
+                return Err(JobError::io("cannot note the installation", &why));
             }
         }
         Ok(job)
@@ -187,7 +187,7 @@ impl Job {
     /// set.
     pub(crate) fn thread(
         kind: Kind,
-        work: impl FnOnce(&AtomicBool) -> Result<(), Broken> + Send + 'static,
+        work: impl FnOnce(&AtomicBool) -> Result<(), JobError> + Send + 'static,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
@@ -195,7 +195,7 @@ impl Job {
         Self { kind, body: Body::Thread { handle, stop }, limit: None, stopped: false }
     }
 
-    fn spawn(order: &Order<'_>, stdin: Stdio, lock: Option<File>) -> Result<Self, Broken> {
+    fn spawn(order: &Order<'_>, stdin: Stdio, lock: Option<File>) -> Result<Self, JobError> {
         let mut filled = order.words.iter().map(|word| filled(word, &order.fill));
         let program = filled.next().unwrap_or_default();
         let mut command = Command::new(&program);
@@ -203,7 +203,7 @@ impl Job {
         if order.kind.outlives() {
             // A pipe of ours would end with the agent, and the command at its next line.
             let log = io::stderr().as_fd().try_clone_to_owned();
-            let log = log.map_err(|why| Broken::io("cannot pass standard error on", &why))?;
+            let log = log.map_err(|why| JobError::io("cannot pass standard error on", &why))?;
             command.stdout(log).stderr(Stdio::inherit());
         }
         // Only the agent talks to the service manager.
@@ -214,7 +214,7 @@ impl Job {
         command.process_group(0).kill_on_drop(order.kind != Kind::Restart);
         let child = command.spawn();
         let mut child =
-            child.map_err(|why| Broken::machine(format!("cannot start {program}: {why}")))?;
+            child.map_err(|why| JobError::machine(format!("cannot start {program}: {why}")))?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let prefix = order.kind.prefix();
         child.stdout.take().map(|pipe| tokio::spawn(echo(prefix, pipe)));
@@ -233,7 +233,7 @@ impl Job {
 
     /// Waits for its end: the exit status of a command, or why there is none. Work on a thread ends
     /// like a command that succeeded. Cancel-safe.
-    pub(crate) async fn ended(&mut self) -> Result<ExitStatus, Broken> {
+    pub(crate) async fn ended(&mut self) -> Result<ExitStatus, JobError> {
         let name = self.kind.name();
         loop {
             let limit = self.limit.filter(|_| !self.stopped);
@@ -249,13 +249,13 @@ impl Job {
             return match result {
                 // It ended by itself before it was stopped, so its result is known.
                 Ok(status) if status.code().is_some() && last => Ok(status),
-                _ if self.stopped => Err(Broken {
+                _ if self.stopped => Err(JobError {
                     why: format!("{name} took too long and was stopped"),
                     fault: InstallFault::Image,
                 }),
                 Ok(status) => Ok(status),
-                Err(Broken { why, fault }) => {
-                    Err(Broken { why: format!("{name} failed: {why}"), fault })
+                Err(JobError { why, fault }) => {
+                    Err(JobError { why: format!("{name} failed: {why}"), fault })
                 }
             };
         }
@@ -276,7 +276,7 @@ impl Job {
 }
 
 impl Body {
-    async fn ended(&mut self) -> Result<ExitStatus, Broken> {
+    async fn ended(&mut self) -> Result<ExitStatus, JobError> {
         match self {
             Self::Child { child, group, lock } => {
                 let status = child.wait().await;
@@ -284,11 +284,11 @@ impl Body {
                 // Processes that the command left in the background are not part of the
                 // installation.
                 lock.as_ref().map(|lock| flock(lock, FlockOperation::Unlock));
-                status.map_err(|why| Broken::machine(why.to_string()))
+                status.map_err(|why| JobError::machine(why.to_string()))
             }
             Self::Thread { handle, .. } => match handle.await {
                 Ok(result) => result.map(|()| ExitStatus::default()),
-                Err(why) => Err(Broken::machine(why.to_string())),
+                Err(why) => Err(JobError::machine(why.to_string())),
             },
         }
     }
@@ -403,5 +403,4 @@ async fn echo(prefix: &str, pipe: impl AsyncRead + Unpin) {
 }
 
 #[cfg(test)]
-#[path = "job_tests.rs"]
 mod tests;

@@ -25,13 +25,16 @@ mod consent;
 mod control;
 mod deferral;
 mod install;
+mod installer;
 mod job;
 mod life;
 mod name;
 mod notify;
+mod question;
 mod recorder;
 mod status;
 mod switch;
+mod waiting;
 mod window;
 
 use std::os::unix::process::CommandExt as _;
@@ -42,12 +45,13 @@ use std::time::Duration;
 use ota_host::AbSlots;
 
 use args::{Agent, AgentCommand};
-use ask::Wish;
+use ask::UserCommand;
 use config::{Config, Target};
 use control::Request;
 use failure::Failure;
 use life::{Device, End};
-use print::out;
+pub use print::warn;
+use print::{err, out};
 
 /// The program `ota-agent`, with the arguments of `ota agent`.
 pub fn main() -> ExitCode {
@@ -55,7 +59,7 @@ pub fn main() -> ExitCode {
     let code = match run(&args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            print::err(&format!("{}: {failure}", name::program()));
+            err(&format!("{}: {failure}", name::program()));
             ExitCode::from(failure.code as u8)
         }
     };
@@ -69,7 +73,7 @@ pub fn run(args: &Agent) -> Result<(), Failure> {
         None => live(args),
         Some(AgentCommand::Start) => start(&args.config),
         Some(AgentCommand::CheckConfig) => check::run(&args.config, args.json),
-        Some(command) => ask::run(&args.config, wish(command), args.json),
+        Some(command) => ask::run(&args.config, user_command(command), args.json),
     }
 }
 
@@ -129,21 +133,16 @@ fn start(config: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn wish(command: &AgentCommand) -> Wish {
-    Wish::Plain(match command {
-        AgentCommand::Accept { version } => return Wish::Accept(version.clone()),
-        AgentCommand::Defer { time, version } => return Wish::Defer(*time, version.clone()),
-        AgentCommand::Refuse { version } => return Wish::Refuse(version.clone()),
-        AgentCommand::Install { version } => return Wish::Install(version.clone()),
+fn user_command(command: &AgentCommand) -> UserCommand {
+    UserCommand::Plain(match command {
+        AgentCommand::Accept { version } => return UserCommand::Accept(version.clone()),
+        AgentCommand::Defer { time, version } => return UserCommand::Defer(*time, version.clone()),
+        AgentCommand::Refuse { version } => return UserCommand::Refuse(version.clone()),
+        AgentCommand::Install { version } => return UserCommand::Install(version.clone()),
         AgentCommand::Status | AgentCommand::Start | AgentCommand::CheckConfig => Request::Status,
         AgentCommand::Cancel => Request::Cancel,
         AgentCommand::Rollback => Request::RollBack,
         AgentCommand::Check => Request::Check,
         AgentCommand::Forgive => Request::Forgive,
     })
-}
-
-/// Says what is wrong and is no reason to end, on standard error.
-pub fn warn(text: &str) {
-    print::err(&format!("{}: {}", name::program(), print::clean(text)));
 }

@@ -13,24 +13,26 @@ use ota_wire::client;
 use ota_wire::mqtt::{SessionError, packet::ConnectCode};
 use tokio::time::{sleep, timeout};
 
-use super::awaited::{Awaited, Meter, PutOff};
+use super::awaited::{Awaited, DeferredBy, Progress};
 use super::check;
 use super::config::{Config, Confirm};
-use super::consent::Question;
 use super::control::{Asked, Control};
 use super::deferral::Deferral;
-use super::install::Installer;
-use super::job::{Broken, Job, Kind};
+use super::installer::Installer;
+use super::job::{Job, JobError, Kind};
 use super::notify::Notify;
-use super::recorder::RECORDER;
+use super::question::Question;
 use super::switch::Trouble;
-use super::warn;
 use crate::args::Agent;
 use crate::device::{self, Account, Setup};
 use crate::failure::{Code, Failure};
+use crate::print::warn;
 use crate::print::{Line, Printer};
 use crate::size::Bytes;
 use crate::{name, sink, span, stop};
+
+/// Bytes of the latest inputs that are kept for `ota replay`.
+const RECORDING: usize = 256 * 1024;
 
 /// How a run ends successfully.
 pub(super) enum End {
@@ -53,12 +55,12 @@ pub(super) struct Device<'a> {
     control: Option<Control>,
     notify: Notify,
     /// When the agent next polls for changes that cause no event.
-    pub(super) look: Option<Instant>,
+    pub(super) check_at: Option<Instant>,
     /// When the last connection started.
     pub(super) connected: Option<Instant>,
     pub(super) online: bool,
     /// The offer that was printed last.
-    pub(super) told: Option<Question>,
+    pub(super) printed_offer: Option<Question>,
     /// The subject of the running consent or verify command.
     pub(super) asked: Option<Question>,
     /// The waiting image was approved.
@@ -70,20 +72,20 @@ pub(super) struct Device<'a> {
     /// The cloud has this result.
     pub(super) reported: Option<Outcome>,
     /// Who deferred the offer.
-    pub(super) put_off: PutOff,
+    pub(super) deferred_by: DeferredBy,
     pub(super) deferral: Deferral,
     pub(super) dir: DataDir,
     /// When the next connection is tried.
     pub(super) retry_at: Option<Instant>,
     /// Why the download waits.
     pub(super) cause: Option<Reason>,
-    pub(super) meter: Option<Meter>,
+    pub(super) progress: Option<Progress>,
     /// The last unusable answer of the server.
     pub(super) last_answer: Option<Answer>,
     /// The last error, and the Unix time of it.
     pub(super) last_error: RefCell<Option<(Option<u64>, String)>>,
     /// The last printed reason for waiting.
-    pub(super) told_awaited: Option<Awaited>,
+    pub(super) printed_wait: Option<Awaited>,
     /// Until when the installer may restart the machine.
     pub(super) restart_by: Option<Instant>,
 }
@@ -114,7 +116,7 @@ impl<'a> Device<'a> {
             warn(&format!("commands like {} status will not work: {why}", name::agent()))
         });
         let notify = Notify::from_env();
-        notify.say("READY=1");
+        notify.send("READY=1");
         Ok(Self {
             args,
             config,
@@ -129,23 +131,23 @@ impl<'a> Device<'a> {
             job: None,
             control: control.ok(),
             notify,
-            look: None,
+            check_at: None,
             connected: None,
             online: false,
-            told: None,
+            printed_offer: None,
             asked: None,
             approved: false,
             busy,
             reported: None,
-            put_off: PutOff::Before,
+            deferred_by: DeferredBy::Before,
             deferral: Deferral::open(&dir)?,
             dir,
             retry_at: None,
             cause: None,
-            meter: None,
+            progress: None,
             last_answer: None,
             last_error: RefCell::new(None),
-            told_awaited: None,
+            printed_wait: None,
             restart_by: None,
         })
     }
@@ -154,13 +156,13 @@ impl<'a> Device<'a> {
         self.begin();
         let mut hang_up = stop::HangUp::new()?;
         let end = loop {
-            self.tell_removed();
-            self.tell_awaited();
-            let (wait, look) = (self.wait_left(), self.look_left());
+            self.print_removed();
+            self.print_awaited();
+            let (wait, check) = (self.wait_left(), self.until_check());
             let end = tokio::select! {
                 event = self.driver.next() => {
                     match event.map_err(|why| Failure::environment(why.to_string()))? {
-                        ota_tokio::driver::DriverEvent::Client(event) => self.take(&event).await,
+                        ota_tokio::driver::DriverEvent::Client(event) => self.handle_event(&event).await,
                         ota_tokio::driver::DriverEvent::Message { ack, .. } => {
                             // These are the agent's own; unanswered ones would block all others.
                             ack.map(|ack| self.driver.acknowledge(ack));
@@ -183,7 +185,7 @@ impl<'a> Device<'a> {
                     self.driver.renew_trust();
                     None
                 }
-                () = sleep(look) => self.look(),
+                () = sleep(check) => self.check_slot(),
                 () = sleep(wait) => Some(Err(self.waited())),
                 signal = stop.next() => {
                     Some(if self.args.once { Err(signal) } else { Ok(End::Done) })
@@ -197,9 +199,9 @@ impl<'a> Device<'a> {
         // The next run is the same process and has not stopped.
         let again = matches!(end, Ok(End::Again));
         if !again {
-            self.notify.say("STOPPING=1");
+            self.notify.send("STOPPING=1");
         }
-        let (left, once) = (self.distance(), self.args.once);
+        let (left, once) = (self.until_next_connection(), self.args.once);
         self.driver.stop().await;
         if !again {
             return end;
@@ -211,26 +213,26 @@ impl<'a> Device<'a> {
     }
 
     /// Handles an event; returns the end of this run if one follows.
-    async fn take(&mut self, event: &client::ClientEvent) -> Option<Result<End, Failure>> {
-        let client::ClientEvent::Device { event: told, .. } = event else {
-            self.tell(event);
+    async fn handle_event(&mut self, event: &client::ClientEvent) -> Option<Result<End, Failure>> {
+        let client::ClientEvent::Device { event: update, .. } = event else {
+            self.print_event(event);
             self.note_link(event);
             return None;
         };
-        if let Event::Progress { percent } = told {
-            self.progress(*percent);
+        if let Event::Progress { percent } = update {
+            self.print_progress(*percent);
             return None;
         }
         sink::bar(None);
-        self.tell(event);
-        match told {
+        self.print_event(event);
+        match update {
             Event::Offered => self.offered(),
             Event::Started { from } => {
                 self.forget_deferral();
                 self.busy = true;
                 self.approved = false;
                 self.last_answer = None;
-                self.meter = Some(Meter { since: self.clock.now(), from: *from });
+                self.progress = Some(Progress { since: self.clock.now(), from: *from });
             }
             Event::Retry { cause } => self.retry(*cause),
             Event::Ready => {
@@ -249,7 +251,7 @@ impl<'a> Device<'a> {
             Event::Install { .. } => self.install().await,
             Event::StopInstall => match &mut self.job {
                 Some(job) if job.kind().installs() => job.stop(),
-                _ => self.say(Installed::Failed(InstallFault::Image)),
+                _ => self.report_installed(Installed::Failed(InstallFault::Image)),
             },
             Event::Restart => return self.restart(),
             Event::Trial => return self.trial(),
@@ -259,7 +261,7 @@ impl<'a> Device<'a> {
                 self.busy = true;
                 if let Outcome::Failed(reason) = outcome {
                     self.last_answer = *answer;
-                    let said = self.said();
+                    let said = self.server_answer();
                     self.warn(&format!("the update failed: {reason}{said}{}", what_to_do(*reason)));
                     self.record().await;
                 }
@@ -307,7 +309,7 @@ impl<'a> Device<'a> {
         None
     }
 
-    fn tell(&self, event: &client::ClientEvent) {
+    fn print_event(&self, event: &client::ClientEvent) {
         if let Some(line) = device::line(self.clock.now(), event) {
             self.printer.line(&line);
         }
@@ -332,16 +334,16 @@ impl<'a> Device<'a> {
         self.cause = Some(cause);
         let answer = self.driver.updater(self.device).and_then(Updater::answer);
         self.last_answer = answer.filter(|_| cause.is_explained());
-        self.note_error(&format!("the download failed for now: {cause}{}", self.said()));
+        self.note_error(&format!("the download failed for now: {cause}{}", self.server_answer()));
     }
 
     /// Appends the server's last answer to an error.
-    fn said(&self) -> String {
+    fn server_answer(&self) -> String {
         self.last_answer.map(|answer| format!(": {answer}")).unwrap_or_default()
     }
 
     /// Reports that a taken image was removed.
-    fn tell_removed(&self) {
+    fn print_removed(&self) {
         let removed = self.driver.image(self.device).and_then(Image::take_removed);
         let Some(bytes) = removed else { return };
         let text = format!(
@@ -387,8 +389,7 @@ impl<'a> Device<'a> {
 
     /// How long no connection may start: the next run connects at once, and does not know of this
     /// run's connection.
-    /// connection.
-    fn distance(&self) -> Duration {
+    fn until_next_connection(&self) -> Duration {
         let since = self.connected.map(|connected| self.clock.now().since(connected));
         since.map_or(Duration::ZERO, |since| self.config.connect_spacing.saturating_sub(since))
     }
@@ -424,8 +425,8 @@ impl<'a> Device<'a> {
         Failure { code, message }
     }
 
-    fn look_left(&self) -> Duration {
-        self.look.map_or(FOREVER, |at| at.since(self.clock.now()))
+    fn until_check(&self) -> Duration {
+        self.check_at.map_or(FOREVER, |at| at.since(self.clock.now()))
     }
 }
 
@@ -450,7 +451,7 @@ const HEARING: Duration = Duration::from_millis(10);
 const FOREVER: Duration = Duration::from_secs(1_000_000_000);
 
 /// Waits for the end of the job; pending while there is none.
-async fn ended(job: &mut Option<Job>) -> (Kind, Result<std::process::ExitStatus, Broken>) {
+async fn ended(job: &mut Option<Job>) -> (Kind, Result<std::process::ExitStatus, JobError>) {
     match job {
         Some(job) => (job.kind(), job.ended().await),
         None => std::future::pending().await,
@@ -510,7 +511,7 @@ fn advice(cause: client::Disconnect) -> &'static str {
 
 /// What the configuration asks of the machine and its connection.
 fn setup(config: &Config, installer: &Installer) -> Result<Setup, Failure> {
-    let care = &config.care;
+    let policy = &config.policy;
     let hold = |held| if held { Hold::Ask } else { Hold::Auto };
     Ok(Setup {
         account: config.account.clone(),
@@ -520,15 +521,15 @@ fn setup(config: &Config, installer: &Installer) -> Result<Setup, Failure> {
         downgrade: config.downgrade.clone(),
         // Also where nobody is asked: the machine is looked at before each download.
         consent: Hold::Ask,
-        approval: hold(care.verify.is_some()),
-        install: hold(care.install.is_some()),
+        approval: hold(policy.verify.is_some()),
+        install: hold(policy.install.is_some()),
         login_valid: config.login_valid,
         spacing: config.connect_spacing,
         spread: config.connect_spacing,
         install_limit: installer.limit(),
         trial: installer.trial(),
         confirm_needs_reply: config.target.confirm() == Confirm::Cloud,
-        record: RECORDER,
+        record: RECORDING,
         longest_pause: None,
         hurry: 1,
         seed: device::seed()?,

@@ -37,7 +37,7 @@ impl Notify {
     }
 
     /// Sends this, even if nobody listens.
-    pub(crate) fn say(&self, what: &str) {
+    pub(crate) fn send(&self, what: &str) {
         if let Some(socket) = &self.socket {
             let _ = socket.send(what.as_bytes());
         }
@@ -50,7 +50,7 @@ impl Notify {
             return std::future::pending().await;
         };
         sleep_until(self.next).await;
-        self.say("WATCHDOG=1");
+        self.send("WATCHDOG=1");
         self.next = Instant::now() + period;
     }
 }

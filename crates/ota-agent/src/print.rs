@@ -7,9 +7,9 @@ use ota_host::Clock;
 use ota_proto::Instant;
 use serde_json::Value;
 
-use crate::day;
 use crate::sink::{self, is_unsafe};
 pub use crate::sink::{err, out};
+use crate::{day, name};
 
 /// One line of the output, in both forms.
 #[derive(Debug)]
@@ -171,6 +171,11 @@ fn seconds(at: Instant) -> f64 {
 /// order.
 pub fn clean(text: &str) -> String {
     text.chars().map(|c| if is_unsafe(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Writes a warning to standard error: something is wrong, but it is no reason to end.
+pub fn warn(text: &str) {
+    err(&format!("{}: {}", name::program(), clean(text)));
 }
 
 #[cfg(test)]

@@ -3,11 +3,8 @@
 use tokio::task::spawn_blocking;
 
 use super::life::Device;
-use super::warn;
 use crate::print::Line;
-
-/// The size of the ring of recorded inputs in bytes.
-pub(super) const RECORDER: usize = 256 * 1024;
+use crate::print::warn;
 
 impl Device<'_> {
     /// Writes the recording into the data folder, and reports the path.

@@ -15,10 +15,10 @@ pub fn parse(text: &str) -> Result<u64, String> {
         "kb" => 1_000,
         "mb" => 1_000_000,
         "gb" => 1_000_000_000,
-        _ => return Err(format!("no size: {text:?}; write it like 8MiB, 512KiB or 100000")),
+        _ => return Err(format!("not a size: {text:?}; write it like 8MiB, 512KiB or 100000")),
     };
     let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
-    size.ok_or_else(|| format!("no size: {text:?}; write it like 8MiB, 512KiB or 100000"))
+    size.ok_or_else(|| format!("not a size: {text:?}; write it like 8MiB, 512KiB or 100000"))
 }
 
 /// Shows bytes with a unit: `8.0 MiB`.

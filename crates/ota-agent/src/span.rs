@@ -1,8 +1,8 @@
-//! Lengths of time, as people write them.
+//! Durations, as people write them.
 
 use std::time::Duration;
 
-/// No length is longer: that of a deferral, 30 days.
+/// The longest duration: 30 days, for a deferral.
 pub const MOST: Duration = Duration::from_secs(30 * 86_400);
 
 /// Parses `90s`, `30m`, `2h`, `1d`, `1h 30m` or a plain number of seconds, from one second on.
@@ -10,7 +10,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     parse_any(text).ok().filter(|time| *time >= Duration::from_secs(1)).ok_or_else(|| wrong(text))
 }
 
-/// The same, also `0`, `200ms` and `0.5s`.
+/// Like [`parse`], and accepts `0`, `200ms` and `0.5s` too.
 pub fn parse_any(text: &str) -> Result<Duration, String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let bare = words.len() == 1;
@@ -19,10 +19,11 @@ pub fn parse_any(text: &str) -> Result<Duration, String> {
 }
 
 fn wrong(text: &str) -> String {
-    format!("no length of time: {text:?}; write it like 90s, 30m, 2h or 1d, up to 30d")
+    format!("not a duration: {text:?}; write it like 90s, 30m, 2h or 1d, up to 30d")
 }
 
-/// A number with its unit; without one it is of seconds, where that is all there is.
+/// Parses a number with its unit. A number that is the only word may have no unit, and means
+/// seconds.
 fn part(word: &str, bare: bool) -> Option<Duration> {
     let digits = word.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(word.len());
     let (number, unit) = word.split_at(digits);
@@ -39,7 +40,7 @@ fn part(word: &str, bare: bool) -> Option<Duration> {
     Duration::try_from_secs_f64((number * millis).round() / 1_000.0).ok()
 }
 
-/// Shows a length of time as [`parse`] reads it: `5s`, `90s`, `2h`, `1h 30m`; below ten seconds
+/// Shows a duration as [`parse`] reads it: `5s`, `90s`, `2h`, `1h 30m`; below ten seconds
 /// with a tenth, unless it is whole.
 pub fn show(time: Duration) -> String {
     let tenths = (time.as_millis() + 50) / 100;

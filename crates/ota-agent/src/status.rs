@@ -5,11 +5,11 @@ use std::time::Duration;
 use ota_proto::{Command, Outcome, State, Updater, Version};
 use serde_json::{Value, json};
 
-use super::awaited::PutOff;
+use super::awaited::DeferredBy;
 use super::check;
-use super::consent::closed;
 use super::control::{Request, Seen, refusal};
 use super::life::Device;
+use super::window::closed;
 use crate::print::Line;
 use crate::{day, span};
 
@@ -43,7 +43,7 @@ impl Device<'_> {
         match request {
             Request::Status => return json!({"ok": true, "status": self.status()}),
             Request::Defer(time, _) => {
-                self.note_deferral(*time, PutOff::Person);
+                self.note_deferral(*time, DeferredBy::Person);
                 self.drop_questions();
             }
             Request::Accept(_) | Request::Refuse(_) | Request::Cancel => {
@@ -52,7 +52,7 @@ impl Device<'_> {
             }
             _ => {}
         }
-        self.tell_decision(request, version, by);
+        self.print_decision(request, version, by);
         json!({"ok": true})
     }
 
@@ -71,7 +71,7 @@ impl Device<'_> {
     }
 
     /// Logs the decision of a person.
-    fn tell_decision(&self, request: &Request, version: Option<Version>, by: Option<u32>) {
+    fn print_decision(&self, request: &Request, version: Option<Version>, by: Option<u32>) {
         let word = request.word();
         let who = by.map_or_else(|| "somebody".into(), |by| format!("user {by}"));
         let mut text = format!("* {who} said {word}");
@@ -95,7 +95,7 @@ impl Device<'_> {
         let percent = progress.and_then(|(stored, size)| (stored * 100).checked_div(size));
         let downloads = updater.is_some_and(|updater| updater.state() == State::Fetching);
         let rate = progress.filter(|_| downloads).and_then(|(stored, size)| {
-            self.meter.and_then(|meter| meter.rate(self.clock.now(), stored, size))
+            self.progress.and_then(|since| since.rate(self.clock.now(), stored, size))
         });
         let awaited = self.awaited();
         let until = awaited.and_then(|(_, until)| Some(self.left(until?)));
@@ -117,8 +117,8 @@ impl Device<'_> {
             "stored": progress.map(|(stored, _)| stored),
             "rate": rate.map(|(rate, _)| rate),
             "left_in": rate.map(|(_, left)| seconds(left)),
-            "download_window_opens_in": closed(self.config.care.download).map(seconds),
-            "install_window_opens_in": closed(self.config.care.install).map(seconds),
+            "download_window_opens_in": closed(self.config.policy.download).map(seconds),
+            "install_window_opens_in": closed(self.config.policy.install).map(seconds),
             "result_to_report": updater.and_then(Updater::owed).map(outcome),
             "last_result": self.reported.map(outcome),
             "last_answer": self.last_answer.map(|answer| answer.to_string()),

@@ -1,20 +1,20 @@
-//! SIGINT and SIGTERM, told apart; and SIGHUP.
+//! The signals SIGINT, SIGTERM and SIGHUP.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::{Code, Failure};
 
-/// Waits for either signal.
+/// Waits for SIGINT or SIGTERM.
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// Heard and not acted upon: a write beyond the limit of a file's size is then an error like
-    /// any other, as on a full disk.
+    /// Received but ignored, so that a write beyond the file size limit is an ordinary error, as on
+    /// a full disk.
     _file_limit: Signal,
 }
 
 impl Signals {
-    /// From now on neither signal ends the program by itself, nor does a limit of a file's size.
+    /// From now on these signals do not end the program, and neither does the file size limit.
     pub fn new() -> Result<Self, Failure> {
         let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
         Ok(Self {
@@ -24,7 +24,7 @@ impl Signals {
         })
     }
 
-    /// The next one, as the end of work that is not done. Cancel-safe.
+    /// Waits for the next signal, and returns it as the failure that ends the program. Cancel-safe.
     pub async fn next(&mut self) -> Failure {
         tokio::select! {
             _ = self.interrupt.recv() => {
@@ -37,7 +37,7 @@ impl Signals {
     }
 }
 
-/// Waits for SIGHUP, again and again.
+/// Waits for SIGHUP.
 pub struct HangUp(Signal);
 
 impl HangUp {
@@ -46,7 +46,7 @@ impl HangUp {
         Ok(Self(listen(SignalKind::hangup())?))
     }
 
-    /// The next one. Cancel-safe.
+    /// Waits for the next one. Cancel-safe.
     pub async fn next(&mut self) {
         let _ = self.0.recv().await;
     }

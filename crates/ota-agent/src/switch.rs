@@ -134,5 +134,4 @@ impl<S: Switch> Switch for Elsewhere<S> {
 }
 
 #[cfg(test)]
-#[path = "switch_tests.rs"]
 mod tests;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ota_host::Clock;
+
 const DAY: u64 = 86_400;
 const HOUR: u64 = 3_600;
 
@@ -15,7 +17,7 @@ pub(crate) struct Window {
 }
 
 /// 2020-01-01: an earlier clock was never set.
-pub(super) const NEVER_SET: u64 = 1_577_836_800;
+pub(crate) const NEVER_SET: u64 = 1_577_836_800;
 
 impl Window {
     /// Reads `02:00-04:00`, which is UTC, or `02:00-04:00 +08:00`.
@@ -49,6 +51,12 @@ impl Window {
     }
 }
 
+/// Returns how long the window stays closed by the machine's clock; `None` while it is open, or
+/// without one.
+pub(crate) fn closed(window: Option<Window>) -> Option<Duration> {
+    window?.closed_for(Clock::unix_time())
+}
+
 /// Seconds of `hh:mm`, with at most this many hours.
 fn minutes(text: &str, most: u64) -> Option<u64> {
     let (hours, minutes) = text.split_once(':')?;
@@ -68,32 +76,32 @@ mod tests {
         Some(1_767_225_600 + hours * HOUR + minutes * 60)
     }
 
-    fn closed(text: &str, hours: u64, minutes: u64) -> Option<u64> {
+    fn closed_at(text: &str, hours: u64, minutes: u64) -> Option<u64> {
         Window::parse(text).unwrap().closed_for(at(hours, minutes)).map(|wait| wait.as_secs() / 60)
     }
 
     #[test]
     fn a_window_is_open_from_its_begin_to_before_its_end() {
-        assert_eq!(closed("02:00-04:00", 1, 59), Some(1));
-        assert_eq!(closed("02:00-04:00", 2, 0), None);
-        assert_eq!(closed("02:00-04:00", 3, 59), None);
-        assert_eq!(closed("02:00-04:00", 4, 0), Some(22 * 60));
+        assert_eq!(closed_at("02:00-04:00", 1, 59), Some(1));
+        assert_eq!(closed_at("02:00-04:00", 2, 0), None);
+        assert_eq!(closed_at("02:00-04:00", 3, 59), None);
+        assert_eq!(closed_at("02:00-04:00", 4, 0), Some(22 * 60));
     }
 
     #[test]
     fn a_window_may_go_over_midnight() {
-        assert_eq!(closed("23:30-00:30", 23, 0), Some(30));
-        assert_eq!(closed("23:30-00:30", 23, 30), None);
-        assert_eq!(closed("23:30-00:30", 0, 29), None);
-        assert_eq!(closed("23:30-00:30", 0, 30), Some(23 * 60));
+        assert_eq!(closed_at("23:30-00:30", 23, 0), Some(30));
+        assert_eq!(closed_at("23:30-00:30", 23, 30), None);
+        assert_eq!(closed_at("23:30-00:30", 0, 29), None);
+        assert_eq!(closed_at("23:30-00:30", 0, 30), Some(23 * 60));
     }
 
     #[test]
     fn an_offset_from_utc_moves_it() {
-        assert_eq!(closed("02:00-04:00 +08:00", 18, 0), None);
-        assert_eq!(closed("02:00-04:00 +08:00", 17, 0), Some(60));
-        assert_eq!(closed("02:00-04:00 -03:30", 5, 29), Some(1));
-        assert_eq!(closed("02:00-04:00 -03:30", 5, 30), None);
+        assert_eq!(closed_at("02:00-04:00 +08:00", 18, 0), None);
+        assert_eq!(closed_at("02:00-04:00 +08:00", 17, 0), Some(60));
+        assert_eq!(closed_at("02:00-04:00 -03:30", 5, 29), Some(1));
+        assert_eq!(closed_at("02:00-04:00 -03:30", 5, 30), None);
     }
 
     #[test]

@@ -136,7 +136,7 @@ fn authorities_that_were_replaced_are_used_by_the_next_connection() {
     desk.write("ca.pem", "half a certificate");
     hang_up();
     let line = agent.error("ca_file");
-    assert!(line.ends_with("the certificates of before stay in use"), "{line}");
+    assert!(line.ends_with("the previous certificates stay in use"), "{line}");
     desk.write("ca.pem", new.pem());
     hang_up();
     agent.error("the certificates were replaced: the next connection uses the new ones");

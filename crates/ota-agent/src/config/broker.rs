@@ -1,11 +1,11 @@
-//! Who the device is to the cloud, and where the cloud is.
+//! The device's identity, and the broker's address.
 
 use std::path::PathBuf;
 
 use ota_proto::Identity;
 use ota_proto::credentials::Secret;
 
-use super::bad::{Bad, file, text_of};
+use super::error::{ConfigError, file, text_of};
 use super::keys::Keys;
 
 impl Keys<'_> {
@@ -23,8 +23,8 @@ impl Keys<'_> {
         self.has("device_secret") || self.has("device_secret_file")
     }
 
-    /// The secret, and the file it stands in when that is one of its own.
-    pub(super) fn secret(&self) -> Result<(Secret, Option<PathBuf>), Bad> {
+    /// The secret, and its file if it has a separate one.
+    pub(super) fn secret(&self) -> Result<(Secret, Option<PathBuf>), ConfigError> {
         let explain = |why| format!("{why}; write the Base64 text that the console shows");
         match (self.text("device_secret")?, self.path("device_secret_file")?) {
             (Some(_), Some(_)) => {
@@ -41,7 +41,7 @@ impl Keys<'_> {
                 let text = text
                     .map_err(|why| why.of(&format!("device_secret_file: cannot read {place}: ")))?;
                 let secret = Secret::from_base64(&text).map_err(|why| {
-                    Bad::outside(format!("device_secret_file: {place}: {}", explain(why)))
+                    ConfigError::outside(format!("device_secret_file: {place}: {}", explain(why)))
                 })?;
                 Ok((secret, Some(path)))
             }
@@ -49,7 +49,7 @@ impl Keys<'_> {
     }
 }
 
-/// Where the cloud's broker is.
+/// The address of the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Broker {
     pub(super) host: String,
@@ -57,7 +57,7 @@ pub(super) struct Broker {
     pub(super) tls: bool,
 }
 
-/// Takes `mqtts://host:port` apart; the port may be left out.
+/// Parses `mqtts://host:port`; the port is optional.
 pub(super) fn broker(url: &str) -> Result<Broker, String> {
     let shape = "write it like mqtts://host:8883 or mqtt://host:1883";
     let (rest, usual, tls) = match url.strip_prefix("mqtts://") {
@@ -65,7 +65,7 @@ pub(super) fn broker(url: &str) -> Result<Broker, String> {
         None => (url.strip_prefix("mqtt://").ok_or(shape)?, "1883", false),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
-    // An IPv6 address stands in brackets.
+    // An IPv6 address is in brackets.
     let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => (host, usual),
         Some((host, port)) => (host, port.strip_prefix(':').ok_or(shape)?),

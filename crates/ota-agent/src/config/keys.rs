@@ -34,7 +34,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// A length of time of at most a day.
+    /// A duration of at most a day.
     pub(super) fn seconds(&self, key: &str) -> Result<Option<Duration>, String> {
         let time = self.span(key)?;
         if time.is_some_and(|time| time > Duration::from_secs(86_400)) {
@@ -43,7 +43,7 @@ impl<'a> Keys<'a> {
         Ok(time)
     }
 
-    /// A length of time: a number of seconds, or a text as on the command line.
+    /// A duration: a number of seconds, or a text as on the command line.
     pub(super) fn span(&self, key: &str) -> Result<Option<Duration>, String> {
         let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
         let time = match self.table.get(key) {
@@ -87,7 +87,7 @@ impl<'a> Keys<'a> {
         self.command_with(key, &[])
     }
 
-    /// The same, for a command with `more` placeholders than usual.
+    /// Like [`Keys::command`], with `more` placeholders.
     pub(super) fn command_with(
         &self,
         key: &str,
@@ -139,7 +139,7 @@ fn only_known(key: &str, word: &str, known: &[&'static str]) -> Result<(), Strin
                 Some(known) => format!("did you mean {{{known}}}?"),
                 None => format!("there are {{{}}}", known.join("}, {")),
             };
-            return Err(format!("{key}: {{{name}}} stands for nothing; {hint}"));
+            return Err(format!("{key}: {{{name}}} is not a placeholder; {hint}"));
         }
         before = piece;
     }

@@ -1,9 +1,9 @@
 //! The agent's configuration file. Every error names its key.
 
-mod bad;
 mod broker;
-mod care;
+mod error;
 mod keys;
+mod policy;
 mod target;
 mod tls;
 
@@ -17,11 +17,11 @@ use toml::Table;
 
 use crate::device::Account;
 use crate::failure::Failure;
-use crate::job::Broken;
-use bad::{Bad, file, text_of};
+use crate::job::JobError;
 use broker::{Broker, broker};
-pub(crate) use care::{Care, Consent};
+use error::{ConfigError, file, text_of};
 use keys::{Keys, nearest};
+pub(crate) use policy::{Consent, Policy};
 pub(crate) use target::{Confirm, Restart, Running, Slots, StartedBy, Target};
 
 /// The checked configuration.
@@ -42,7 +42,7 @@ pub(crate) struct Config {
     /// Folders that others may write, for which the operator takes responsibility.
     pub(crate) trusted_folders: Vec<PathBuf>,
     pub(crate) target: Target,
-    pub(crate) care: Care,
+    pub(crate) policy: Policy,
     /// The file with the secret or the key, if everybody may read it.
     pub(crate) exposed: Option<PathBuf>,
 }
@@ -101,11 +101,11 @@ impl Config {
     }
 
     /// Reads only the version: an installer may have changed it.
-    pub(crate) fn read_version(path: &Path) -> Result<Version, Broken> {
+    pub(crate) fn read_version(path: &Path) -> Result<Version, JobError> {
         match load(path, |keys| Ok(keys.target()?)) {
             Ok(Target::Command { running: Running::Literal(version), .. }) => Ok(version),
-            Ok(_) => Err(Broken::machine("the configuration no longer has a version")),
-            Err(failure) => Err(Broken::machine(failure.message)),
+            Ok(_) => Err(JobError::machine("the configuration no longer has a version")),
+            Err(failure) => Err(JobError::machine(failure.message)),
         }
     }
 
@@ -114,7 +114,7 @@ impl Config {
         load(path, |keys| Ok(keys.target()?))
     }
 
-    fn build(keys: &Keys<'_>) -> Result<Self, Bad> {
+    fn build(keys: &Keys<'_>) -> Result<Self, ConfigError> {
         let url = keys.text("broker")?;
         let url = url.ok_or("broker: missing; write broker = \"mqtts://host:port\"")?;
         let Broker { host, port, tls: secure } =
@@ -146,7 +146,7 @@ impl Config {
             keep_accepted: keys.flag("keep_accepted")?.unwrap_or(read_by_others),
             trusted_folders: keys.folders("trusted_folders")?,
             target,
-            care: keys.care()?,
+            policy: keys.policy()?,
             exposed,
         })
     }
@@ -196,7 +196,10 @@ impl Keys<'_> {
     }
 }
 
-fn load<T>(path: &Path, build: impl FnOnce(&Keys<'_>) -> Result<T, Bad>) -> Result<T, Failure> {
+fn load<T>(
+    path: &Path,
+    build: impl FnOnce(&Keys<'_>) -> Result<T, ConfigError>,
+) -> Result<T, Failure> {
     let text = file(path).and_then(|bytes| text_of(&bytes)).map_err(|why| {
         why.failure(&format!("cannot read the configuration {}: ", path.display()))
     })?;
@@ -207,8 +210,8 @@ fn load<T>(path: &Path, build: impl FnOnce(&Keys<'_>) -> Result<T, Bad>) -> Resu
 fn parse<T>(
     text: &str,
     folder: &Path,
-    build: impl FnOnce(&Keys<'_>) -> Result<T, Bad>,
-) -> Result<T, Bad> {
+    build: impl FnOnce(&Keys<'_>) -> Result<T, ConfigError>,
+) -> Result<T, ConfigError> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let line = error
             .span()
@@ -216,7 +219,7 @@ fn parse<T>(
         format!("line {line}: {}", error.message())
     })?;
     if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(Bad::from(match nearest(unknown, &KEYS) {
+        return Err(ConfigError::from(match nearest(unknown, &KEYS) {
             Some(known) => format!("{unknown}: no such key; did you mean {known}?"),
             None => format!("{unknown}: no such key; the keys are {}", KEYS.join(", ")),
         }));

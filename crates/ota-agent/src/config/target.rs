@@ -59,7 +59,7 @@ pub(crate) enum Confirm {
     Application,
 }
 
-/// Who tells the slots that the image is about to be started.
+/// Who counts the starts of the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartedBy {
     /// The agent, before it runs the restart command, and once after each start of the machine.

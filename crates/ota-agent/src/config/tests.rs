@@ -83,8 +83,8 @@ fn the_other_keys() {
 fn care_and_slots() {
     let config = parse(GOOD).unwrap();
     assert_eq!(
-        config.care,
-        Care {
+        config.policy,
+        Policy {
             consent: Consent::Auto,
             download: None,
             install: None,
@@ -101,16 +101,16 @@ fn care_and_slots() {
     assert_eq!(config.target.confirm(), Confirm::Cloud, "unless it is said otherwise");
     let config = parse(&more).unwrap();
     assert_eq!(config.target.confirm(), Confirm::Application);
-    assert_eq!(config.care.consent, Consent::Command(vec!["/bin/c".into()]));
-    assert!(config.care.download.is_some() && config.care.install.is_none());
-    assert_eq!(config.care.limit, Duration::from_secs(2));
+    assert_eq!(config.policy.consent, Consent::Command(vec!["/bin/c".into()]));
+    assert!(config.policy.download.is_some() && config.policy.install.is_none());
+    assert_eq!(config.policy.limit, Duration::from_secs(2));
     let Target::Slots(slots) = config.target else { panic!("{:?}", config.target) };
     assert_eq!((slots.path.as_path(), slots.starts), (Path::new("/etc/ota/app"), 5));
     assert_eq!((slots.started_by, slots.fill), (StartedBy::Service, None));
     assert_eq!((slots.health.unwrap().len(), slots.trial), (1, Duration::from_secs(60)));
     let both = parse(&format!("{GOOD}window = \"02:00-04:00\"\nconsent = \"ask\"")).unwrap();
-    assert!(both.care.download.is_some() && both.care.download == both.care.install);
-    assert_eq!(both.care.consent, Consent::Ask);
+    assert!(both.policy.download.is_some() && both.policy.download == both.policy.install);
+    assert_eq!(both.policy.consent, Consent::Ask);
 }
 
 #[test]
@@ -127,8 +127,8 @@ fn a_program_that_is_a_path_is_relative_to_the_folder_and_a_name_is_none() {
         let lines = commands.map(|key| format!("{key} = [\"{word}\", \"a/b\"]\n")).concat();
         let config = parse(&format!("{GOOD}{lines}")).unwrap();
         let words = vec![program.to_owned(), "a/b".to_owned()];
-        assert_eq!(config.care.consent, Consent::Command(words.clone()));
-        assert_eq!(config.care.verify.as_ref(), Some(&words));
+        assert_eq!(config.policy.consent, Consent::Command(words.clone()));
+        assert_eq!(config.policy.verify.as_ref(), Some(&words));
         let Target::Command { install, restart, .. } = config.target else {
             panic!("{:?}", config.target)
         };
@@ -252,23 +252,23 @@ fn a_word_that_stands_for_nothing_is_named() {
         (
             "x",
             "install = [\"i\", \"{imgae}\"]\nrestart = \"none\"",
-            "install: {imgae} stands for nothing; did you mean {image}?",
+            "install: {imgae} is not a placeholder; did you mean {image}?",
         ),
         (
             "x",
             "install = [\"i\", \"--to={slot}\"]\nrestart = \"none\"",
-            "install: {slot} stands for nothing",
+            "install: {slot} is not a placeholder",
         ),
         (
             "x",
             "verify = [\"v\", \"a{image}b{md5}\"]",
-            "verify: {md5} stands for nothing; there are",
+            "verify: {md5} is not a placeholder; there are",
         ),
-        ("x", "consent = [\"c\", \"{Version}\"]", "consent: {Version} stands for nothing; did"),
+        ("x", "consent = [\"c\", \"{Version}\"]", "consent: {Version} is not a placeholder; did"),
         (
             "x",
             "install = [\"i\"]\nrestart = [\"r\", \"{verison}\"]",
-            "restart: {verison} stands for nothing",
+            "restart: {verison} is not a placeholder",
         ),
     ]);
 }

@@ -1,21 +1,21 @@
-//! Who is trusted in TLS, and the device's own certificate.
+//! The trusted CAs, and the device's own certificate.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use ota_tokio::{BadTls, Certificate, Renewal, Tls};
 
-use super::bad::{Bad, file};
+use super::error::{ConfigError, file};
 use super::keys::Keys;
-use crate::warn;
+use crate::print::warn;
 
-/// What a configuration says of TLS: trust, unless it is the usual one; what becomes of that; and
-/// the file with the device's private key, if it has one.
+/// The TLS part of a configuration: the trusted CAs, unless they are the public ones; their
+/// renewal; and the file with the device's private key, if there is one.
 type Found = (Option<Tls>, Option<Renewal>, Option<PathBuf>);
 
 impl Keys<'_> {
-    /// `secure`: the broker speaks TLS.
-    pub(super) fn tls(&self, secure: bool) -> Result<Found, Bad> {
+    /// Reads the keys of TLS. `secure` means that the broker uses TLS.
+    pub(super) fn tls(&self, secure: bool) -> Result<Found, ConfigError> {
         let ca = self.path("ca_file")?;
         let own = match (self.path("client_cert")?, self.path("client_key")?) {
             (None, None) => None,
@@ -38,14 +38,14 @@ impl Keys<'_> {
     }
 }
 
-/// The files, and what they held when they were read last.
+/// The files, and their content when they were last read.
 struct Files {
     ca: Option<PathBuf>,
     own: Option<(PathBuf, PathBuf)>,
-    last: Mutex<Option<Result<Texts, Bad>>>,
+    last: Mutex<Option<Result<Texts, ConfigError>>>,
 }
 
-/// What the files hold.
+/// The content of the files.
 #[derive(Clone, PartialEq, Eq)]
 struct Texts {
     ca: Option<Vec<u8>>,
@@ -53,7 +53,7 @@ struct Texts {
 }
 
 impl Files {
-    fn read(&self) -> Result<Texts, Bad> {
+    fn read(&self) -> Result<Texts, ConfigError> {
         let own = match &self.own {
             None => None,
             Some((chain, key)) => Some((read("client_cert", chain)?, read("client_key", key)?)),
@@ -61,9 +61,8 @@ impl Files {
         Ok(Texts { ca: self.ca.as_deref().map(|path| read("ca_file", path)).transpose()?, own })
     }
 
-    /// What they hold now, when that is something else and all of it can be used. A key may be
-    /// replaced a moment before its certificate: what does not fit changes nothing, and is said
-    /// once.
+    /// Returns the new settings if the files have changed and can be used. A key may be replaced a
+    /// moment before its certificate: files that do not fit change nothing, and are reported once.
     fn changed(&self) -> Option<Tls> {
         let found = self.read();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,7 +77,7 @@ impl Files {
                 Some(tls)
             }
             Err(why) => {
-                warn(&format!("{}; the certificates of before stay in use", why.why));
+                warn(&format!("{}; the previous certificates stay in use", why.why));
                 None
             }
         }
@@ -86,7 +85,7 @@ impl Files {
 }
 
 impl Texts {
-    fn tls(&self) -> Result<Tls, Bad> {
+    fn tls(&self) -> Result<Tls, ConfigError> {
         let certificate = self.own.as_ref().map(|(chain, key)| Certificate { chain, key });
         Tls::new(self.ca.as_deref(), certificate).map_err(|why| {
             let key = match why {
@@ -94,12 +93,12 @@ impl Texts {
                 BadTls::Chain => "client_cert",
                 _ => "client_key",
             };
-            Bad::outside(format!("{key}: {why}"))
+            ConfigError::outside(format!("{key}: {why}"))
         })
     }
 }
 
-fn read(key: &str, path: &Path) -> Result<Vec<u8>, Bad> {
+fn read(key: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
     file(path).map_err(|why| why.of(&format!("{key}: cannot read {}: ", path.display())))
 }
 

@@ -2,6 +2,9 @@ use std::fs;
 
 use clap::{Args as _, Command, FromArgMatches as _};
 
+use ota_host::{AbSlots, Switch as _};
+use ota_proto::Version;
+
 use super::*;
 use crate::args::Agent;
 use crate::config::Config;

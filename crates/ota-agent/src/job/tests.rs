@@ -75,7 +75,7 @@ async fn an_end_is_the_fault_of_the_image_only_where_an_installer_said_so() {
         path: "/data".into(),
         source: io::Error::from_raw_os_error(28),
     };
-    assert_eq!(Broken::from(full).fault, InstallFault::NoSpace);
+    assert_eq!(JobError::from(full).fault, InstallFault::NoSpace);
 }
 
 #[tokio::test]
@@ -111,12 +111,12 @@ async fn a_thread_is_told_to_stop() {
         while !stop.load(Ordering::Relaxed) {
             std::thread::yield_now();
         }
-        Err(Broken::machine("stopped"))
+        Err(JobError::machine("stopped"))
     });
     job.stop();
     assert!(job.ended().await.unwrap_err().why.contains("stopped"));
     let error =
-        Job::thread(Kind::Install, |_| Err(Broken::machine("why"))).ended().await.unwrap_err();
+        Job::thread(Kind::Install, |_| Err(JobError::machine("why"))).ended().await.unwrap_err();
     assert_eq!(error.why, "the installation failed: why");
 }
 

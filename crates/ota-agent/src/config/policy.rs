@@ -10,7 +10,7 @@ use crate::window::Window;
 
 /// The conditions between an offer and the new version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Care {
+pub(crate) struct Policy {
     pub(crate) consent: Consent,
     pub(crate) download: Option<Window>,
     pub(crate) install: Option<Window>,
@@ -32,7 +32,7 @@ pub(crate) enum Consent {
 }
 
 impl Keys<'_> {
-    pub(super) fn care(&self) -> Result<Care, String> {
+    pub(super) fn policy(&self) -> Result<Policy, String> {
         let both = self.window("window")?;
         let alone = ["download_window", "install_window"];
         if let (Some(_), Some(key)) = (&both, alone.into_iter().find(|key| self.has(key))) {
@@ -42,7 +42,7 @@ impl Keys<'_> {
         if limit.is_zero() {
             return Err("command_limit: must be more than 0 seconds".into());
         }
-        Ok(Care {
+        Ok(Policy {
             consent: self.consent()?,
             download: self.window("download_window")?.or(both),
             install: self.window("install_window")?.or(both),
