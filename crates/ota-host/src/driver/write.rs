@@ -155,7 +155,10 @@ macro_rules! driver {
             ///
             /// # Errors
             /// [`Error::Session`]; the old one stays.
-            pub fn set_login(&mut self, login: ::ota_wire::mqtt::ConnectLogin) -> Result<(), Error> {
+            pub fn set_login(
+                &mut self,
+                login: ::ota_wire::mqtt::ConnectLogin,
+            ) -> Result<(), Error> {
                 self.0.set_login(login)
             }
 

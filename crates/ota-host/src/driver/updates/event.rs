@@ -170,7 +170,11 @@ impl fmt::Debug for Message {
 
 impl Event {
     /// Makes a flat event of a client's event that is not about an update.
-    pub(super) fn of_client(event: client::ClientEvent, broker: &str, now: Instant) -> Option<Self> {
+    pub(super) fn of_client(
+        event: client::ClientEvent,
+        broker: &str,
+        now: Instant,
+    ) -> Option<Self> {
         Some(match event {
             client::ClientEvent::Connected => Self::Connected,
             client::ClientEvent::Disconnected { cause, retry_at } => {
