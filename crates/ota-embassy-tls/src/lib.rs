@@ -47,7 +47,7 @@ use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 use embedded_tls::CryptoRngCore;
 use ota_embassy::{Network, Tcp, TcpStream};
 use ota_proto::{TlsError, TransportError};
-use ota_wire::adapter::Target;
+use ota_wire::adapter::LinkTarget;
 use ota_wire::client::LinkKind;
 
 use stream::{Lent, Sealed, Setup};
@@ -113,7 +113,7 @@ impl<'n, 's: 'n, R: CryptoRngCore, C: Fn() -> Option<u64>> Network for &'n Embed
 
     const TLS: bool = true;
 
-    async fn open(self, target: Target) -> Result<TlsStream<'n, 's>, TransportError> {
+    async fn open(self, target: LinkTarget) -> Result<TlsStream<'n, 's>, TransportError> {
         if !target.tls {
             let plain = (&self.tcp).open(target).await?;
             return Ok(TlsStream(Kind::Plain(plain)));
@@ -128,7 +128,7 @@ impl<'n, 's: 'n, R: CryptoRngCore, C: Fn() -> Option<u64>> Network for &'n Embed
             return Err(TransportError::Tls(TlsError::Unavailable));
         }
         let host = target.host.clone();
-        let stream = (&self.tcp).open(Target { tls: false, ..target }).await?;
+        let stream = (&self.tcp).open(LinkTarget { tls: false, ..target }).await?;
         let setup = Setup { authority: &self.authority, host, now, rng: &self.rng };
         Ok(TlsStream(Kind::Sealed(Sealed::open(stream, lent, setup).await?)))
     }

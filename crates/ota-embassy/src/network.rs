@@ -8,7 +8,7 @@ use embassy_net::tcp::{ConnectError, Error, TcpSocket};
 use embassy_time::{Duration, with_timeout};
 use embedded_io_async::{ErrorType, Read, Write};
 use ota_proto::{TlsError, TransportError};
-use ota_wire::adapter::{Reach, Target};
+use ota_wire::adapter::{LinkTarget, Reach};
 use ota_wire::client::LinkKind;
 
 /// The time that the addresses of a name share: the default limit of an attempt.
@@ -32,7 +32,7 @@ pub trait Network: Copy {
     ///
     /// # Errors
     /// The [`TransportError`] that happened.
-    async fn open(self, target: Target) -> Result<Self::Stream, TransportError>;
+    async fn open(self, target: LinkTarget) -> Result<Self::Stream, TransportError>;
 
     /// Returns the start of validity, in Unix seconds, of the peer's own certificate, which was
     /// accepted for the right host; `None` without TLS, or if the TLS does not report it (a
@@ -88,8 +88,8 @@ impl<'n, 's> Network for &'n Tcp<'s> {
 
     const TLS: bool = false;
 
-    async fn open(self, target: Target) -> Result<TcpStream<'n, 's>, TransportError> {
-        let Target { link, host, port, tls, .. } = target;
+    async fn open(self, target: LinkTarget) -> Result<TcpStream<'n, 's>, TransportError> {
+        let LinkTarget { link, host, port, tls, .. } = target;
         if tls {
             return Err(TransportError::Tls(TlsError::Handshake));
         }

@@ -8,7 +8,7 @@ use core::task::{Context, Poll};
 use embassy_time::{Duration, with_timeout};
 use embedded_io_async::{Read, Write as _};
 use ota_proto::TransportError;
-use ota_wire::adapter::{Engine, Target};
+use ota_wire::adapter::{Engine, LinkTarget};
 use ota_wire::client::Link;
 
 use crate::flash::Buf;
@@ -27,16 +27,16 @@ type Task<'d, T> = Pin<Box<dyn Future<Output = T> + 'd>>;
 pub(crate) enum Socket<'d, N: Network> {
     Closed,
     /// It was begun in the previous attempt.
-    Opening(Target, Task<'d, Result<N::Stream, TransportError>>, bool),
+    Opening(LinkTarget, Task<'d, Result<N::Stream, TransportError>>, bool),
     /// An attempt was too short for what it began; the next one for the same target continues it,
     /// once. A name server that does not answer takes as long as an attempt.
-    Parked(Target, Task<'d, Result<N::Stream, TransportError>>),
+    Parked(LinkTarget, Task<'d, Result<N::Stream, TransportError>>),
     Open(Link, N::Stream),
     /// A write is in progress; it returns the number of bytes that were taken, or that the
     /// connection broke.
     Writing(Link, Task<'d, (N::Stream, Option<usize>)>),
     /// An orderly close, and the target to connect to afterwards.
-    Closing(Task<'d, ()>, Option<Target>),
+    Closing(Task<'d, ()>, Option<LinkTarget>),
 }
 
 impl<'d, N: Network + 'd> Socket<'d, N> {
@@ -45,7 +45,7 @@ impl<'d, N: Network + 'd> Socket<'d, N> {
         matches!(self, Self::Open(..) | Self::Writing(..) | Self::Closing(..))
     }
 
-    pub(crate) fn open(&mut self, network: N, target: Target) {
+    pub(crate) fn open(&mut self, network: N, target: LinkTarget) {
         if let Self::Closing(_, next) = self {
             *next = Some(target);
             return;
@@ -80,7 +80,7 @@ impl<'d, N: Network + 'd> Socket<'d, N> {
     ) -> bool {
         match self {
             Self::Closed | Self::Parked(..) => false,
-            Self::Opening(Target { link, .. }, task, _) => {
+            Self::Opening(LinkTarget { link, .. }, task, _) => {
                 let link = *link;
                 let Poll::Ready(opened) = task.as_mut().poll(cx) else { return false };
                 *self = match opened {

@@ -3,11 +3,12 @@
 
 use defmt::Format;
 use ota_embassy::driver::{self, ClientConfig, DeviceIndex};
-use ota_embassy::{Device, Error, Event, FlashError, Found, NoSwitch, Status};
+use ota_embassy::{BootState, Device, Error, Event, FlashError, NoSwitch, Status};
 
 #[test]
 fn every_type_that_is_logged_has_a_format() {
     fn all<T: Format>() {}
-    all::<(ClientConfig, Device, DeviceIndex, Error, Event, FlashError, Found, NoSwitch, Status)>();
+    all::<(ClientConfig, Device, DeviceIndex, Error, Event, FlashError, BootState, NoSwitch, Status)>(
+    );
     all::<(driver::DriverEvent, Result<DeviceIndex, Error>)>();
 }

@@ -17,7 +17,7 @@ use core::fmt;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "snapshot", serde(try_from = "Stored"))]
+#[cfg_attr(feature = "snapshot", serde(try_from = "StoredIdentity"))]
 pub struct Identity {
     /// `$ota/report/{product}/{device}`; the other topic and both names are derived from it.
     report: String,
@@ -69,20 +69,20 @@ impl<'a> Topic<'a> {
 /// Checks the content of a snapshot, which may be anything.
 #[cfg(feature = "snapshot")]
 #[derive(serde::Deserialize)]
-struct Stored {
+struct StoredIdentity {
     report: String,
     update: String,
     product_len: usize,
 }
 
 #[cfg(feature = "snapshot")]
-impl TryFrom<Stored> for Identity {
+impl TryFrom<StoredIdentity> for Identity {
     type Error = BadName;
 
-    fn try_from(stored: Stored) -> Result<Self, BadName> {
+    fn try_from(stored: StoredIdentity) -> Result<Self, BadName> {
         let topic = Topic::parse(&stored.report).ok_or(BadName::DeviceName)?;
         let found = Self::new(topic.product_id, topic.device_name)?;
-        let Stored { report, update, product_len } = stored;
+        let StoredIdentity { report, update, product_len } = stored;
         let same = found == Self { report, update, product_len };
         same.then_some(found).ok_or(BadName::DeviceName)
     }

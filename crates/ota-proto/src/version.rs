@@ -17,7 +17,7 @@ use core::str;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "snapshot", serde(try_from = "Stored"))]
+#[cfg_attr(feature = "snapshot", serde(try_from = "StoredVersion"))]
 pub struct Version {
     len: u8,
     bytes: [u8; Version::MAX],
@@ -56,16 +56,16 @@ impl Version {
 /// Checks the content of a snapshot, which may be anything.
 #[cfg(feature = "snapshot")]
 #[derive(serde::Deserialize)]
-struct Stored {
+struct StoredVersion {
     len: u8,
     bytes: [u8; Version::MAX],
 }
 
 #[cfg(feature = "snapshot")]
-impl TryFrom<Stored> for Version {
+impl TryFrom<StoredVersion> for Version {
     type Error = BadVersion;
 
-    fn try_from(Stored { len, bytes }: Stored) -> Result<Self, BadVersion> {
+    fn try_from(StoredVersion { len, bytes }: StoredVersion) -> Result<Self, BadVersion> {
         let text = bytes.get(..usize::from(len)).ok_or(BadVersion)?;
         Self::new(str::from_utf8(text).map_err(|_| BadVersion)?)
     }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use ota_proto::{
     BUILT, Boot, Digester, Identity, Instant, OpId, SlotInfo, SlotState, TransportError, Work,
 };
-use ota_wire::adapter::{DriverEvent, Ended, Engine, EngineError, Piece, Step, Target};
+use ota_wire::adapter::{DriverEvent, Ended, Engine, EngineError, LinkTarget, Piece, Step};
 use ota_wire::client::{self, ClientConfig, DeviceIndex, Disconnect, Link, LinkKind};
 use ota_wire::mqtt::ConnectLogin;
 
@@ -72,7 +72,7 @@ impl Bench {
     fn connect(&mut self, kind: LinkKind) -> Link {
         for _ in 0..100 {
             match self.next() {
-                Some(Step::Connect(Target { link, .. })) => {
+                Some(Step::Connect(LinkTarget { link, .. })) => {
                     assert_eq!(link.kind, kind);
                     self.engine.handle_connected(self.now, link);
                     return link;

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use defmt::Format;
 use ota_proto::{Instant, Journal, OpId, QoS, Reason, Work};
-use ota_wire::adapter::{DriverEvent, EngineError, Look, Piece, Step, Target};
+use ota_wire::adapter::{DriverEvent, EngineError, LinkTarget, Look, Piece, Step};
 use ota_wire::client::{
     AddError, Client, ClientConfig, DeviceIndex, Disconnect, Found, Link, LinkKind, Output,
     Received, Timer,
@@ -82,11 +82,11 @@ fn every_type_that_is_logged_has_a_format() {
         all::<(Link, LinkKind, Output<'_>, Received, Timer)>();
         all::<(EngineError, DriverEvent, Look)>();
         // A buffer needs none: nothing of it is shown.
-        all::<(Step<NoFormat>, Target, Work<NoFormat>)>();
+        all::<(Step<NoFormat>, LinkTarget, Work<NoFormat>)>();
         all::<(mqtt::AckId, mqtt::Attempt, mqtt::SessionConfig, mqtt::ConfigError, mqtt::Deadline)>(
         );
         all::<(
-            mqtt::Ended,
+            mqtt::AttemptEnd,
             mqtt::SessionFound,
             mqtt::Purpose,
             mqtt::SessionLimits,
@@ -176,6 +176,6 @@ fn no_step_and_no_output_shows_an_image_or_a_record() {
     hides_as_debug(&piece, &[]);
     hides_as_debug(&Work::Write { at: 0, bytes: piece }, &[]);
     let target =
-        Target { link, host: "broker.example".into(), port: 1, tls: false, earliest_time: 0 };
+        LinkTarget { link, host: "broker.example".into(), port: 1, tls: false, earliest_time: 0 };
     hides(&Step::<&[u8]>::Connect(target), &["broker.example"]);
 }

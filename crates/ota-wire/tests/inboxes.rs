@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use ota_proto::Instant;
 use ota_wire::Client;
-use ota_wire::adapter::{Inboxes, Links, Look, Target};
+use ota_wire::adapter::{Inboxes, LinkTarget, Links, Look};
 use ota_wire::client::{ClientConfig, Link, LinkKind, Output, Received};
 use ota_wire::mqtt::ConnectLogin;
 
@@ -174,7 +174,7 @@ fn nothing_is_sent_to_a_peer_that_has_closed() {
 #[test]
 fn a_peer_is_its_name_its_port_and_whether_tls_is_spoken() {
     let (broker, store) = links();
-    let peer = |link, host: &str, port, tls, earliest_time| Target {
+    let peer = |link, host: &str, port, tls, earliest_time| LinkTarget {
         link,
         host: host.into(),
         port,

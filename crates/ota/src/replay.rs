@@ -9,7 +9,7 @@ use ota_wire::Client;
 use ota_wire::client::{
     ClientEvent, DeviceInput, Effect, Found, Input, Link, LinkKind, Output, Received,
 };
-use ota_wire::record::{KeptInput, Recording, Step};
+use ota_wire::record::{KeptInput, Recording, ReplayStep};
 
 use crate::args::Replay;
 use crate::device;
@@ -142,7 +142,7 @@ fn outcome(outcome: Outcome) -> String {
 }
 
 /// The input and its effect. For people only those with information.
-fn show(printer: &Printer, step: &Step<'_>, names: &Names, all: bool) {
+fn show(printer: &Printer, step: &ReplayStep<'_>, names: &Names, all: bool) {
     let at = step.at;
     let idle = Received { consumed: 0, found: None };
     if all || (step.input != Input::Poll && step.effect != Effect::Received(idle)) {

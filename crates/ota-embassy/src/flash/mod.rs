@@ -20,8 +20,8 @@ pub use boot::BootSwitch;
 pub use boot::{Signature, SignedSwitch};
 pub use journal::FlashJournal;
 pub use slot::FlashSlot;
+pub use storage::{BootState, Storage};
 pub(crate) use storage::{Buf, Workers};
-pub use storage::{Found, Storage};
 
 /// The caller's fault: the flash does not fit its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,9 +133,9 @@ impl<S: NorFlash, J: NorFlash, B: Switch> Storage for FlashStorage<'_, S, J, B> 
         self.slot.info()
     }
 
-    async fn boot(&mut self) -> Result<Found, StorageError> {
+    async fn boot(&mut self) -> Result<BootState, StorageError> {
         let slot = self.switch.state().await?;
-        Ok(Found { slot, record: self.journal.boot().await })
+        Ok(BootState { slot, record: self.journal.boot().await })
     }
 
     async fn erase(&mut self, range: Range<u64>, size: u64) -> Result<(), StorageError> {

@@ -19,7 +19,7 @@ use crate::time::now;
 
 /// The state that was found at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct BootState {
     /// The boot loader's state of the running image.
     pub slot: SlotState,
     /// The newest journal record, which is now durable.
@@ -28,7 +28,7 @@ pub struct Found {
 
 /// Hides the record's bytes.
 #[cfg(feature = "defmt")]
-impl defmt::Format for Found {
+impl defmt::Format for BootState {
     fn format(&self, f: defmt::Formatter<'_>) {
         let record = self.record.is_some();
         defmt::write!(f, "Found {{ slot: {}, record: {=bool} }}", self.slot, record);
@@ -48,7 +48,7 @@ pub trait Storage {
     ///
     /// # Errors
     /// [`StorageError`]: the record cannot be made durable.
-    async fn boot(&mut self) -> Result<Found, StorageError>;
+    async fn boot(&mut self) -> Result<BootState, StorageError>;
 
     /// Erases this range of the slot. `size` is the size of the whole image.
     ///
@@ -108,7 +108,7 @@ impl<'d> Workers<'d> {
         config: ota_proto::Config,
         running: &str,
         storage: impl Storage + 'd,
-        Found { slot, record }: Found,
+        BootState { slot, record }: BootState,
     ) -> Result<DeviceIndex, EngineError> {
         let boot = Boot { running, slot, journal: record.as_ref(), storage: storage.info() };
         let device = engine.add_device(now(), config, boot)?;

@@ -14,7 +14,7 @@ use ota_wire::mqtt::{ConnectLogin, Expiry};
 use super::device::{Logins, UnixTime};
 use super::{Device, Updates};
 use crate::driver::{Buffers, Driver, Error};
-use crate::flash::{Found, Storage};
+use crate::flash::{BootState, Storage};
 use crate::network::Network;
 use crate::time::now;
 
@@ -190,7 +190,7 @@ impl<'d> Builder<'d> {
         self,
         network: N,
         storage: impl Storage + 'd,
-        found: Found,
+        found: BootState,
         buffers: Buffers<'d>,
     ) -> Result<Updates<'d, N>, Error> {
         let Settings { secret, region, broker, without_tls, allow_http, .. } = *self.settings;

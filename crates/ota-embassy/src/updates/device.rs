@@ -5,7 +5,7 @@ use core::fmt;
 use ota_proto::credentials::{APP_ID, Algorithm, Login, Secret, conn_id};
 use ota_proto::{BadName, Identity, Rng};
 use ota_wire::Client;
-use ota_wire::adapter::{DriverEvent, Target};
+use ota_wire::adapter::{DriverEvent, LinkTarget};
 use ota_wire::client::{self, DeviceIndex, Disconnect, LinkKind};
 use ota_wire::mqtt::{self, Expiry};
 
@@ -63,7 +63,7 @@ pub(super) type UnixTime<'d> = &'d dyn Fn() -> Option<u64>;
 /// Makes a login for each connection.
 pub(crate) trait SignIn {
     /// Called before a link opens. If it is the broker's, this makes its login.
-    fn connecting(&mut self, client: &mut Client, target: &Target);
+    fn connecting(&mut self, client: &mut Client, target: &LinkTarget);
 
     /// Called with each event for the application.
     fn told(&mut self, client: &mut Client, event: &DriverEvent);
@@ -78,7 +78,7 @@ pub(super) struct Logins<'d> {
 }
 
 impl SignIn for Logins<'_> {
-    fn connecting(&mut self, client: &mut Client, target: &Target) {
+    fn connecting(&mut self, client: &mut Client, target: &LinkTarget) {
         if target.link.kind != LinkKind::Broker {
             return;
         }

@@ -27,7 +27,7 @@ pub use ota_proto::{
     Offer, Order, Outcome, QoS, Reason, Region, Rng, SlotAction, SlotInfo, SlotState, State,
     StorageError, TlsError, TransportError, Version,
 };
-pub use ota_wire::adapter::Target;
+pub use ota_wire::adapter::LinkTarget;
 pub use ota_wire::client::{Disconnect, LinkKind};
 pub use ota_wire::mqtt::{PublishError, PublishHandle, SessionError, SubId, SubscribeError};
 pub use ota_wire::updates::{Event, Message, NewImage, Status};

@@ -4,7 +4,7 @@
 use embedded_io_async::{ErrorType, Read, Write};
 use ota_embassy::{Network, Tcp, TcpStream};
 use ota_proto::TransportError;
-use ota_wire::adapter::Target;
+use ota_wire::adapter::LinkTarget;
 
 #[derive(Clone, Copy)]
 pub struct Wrapped<'n, 's>(pub &'n Tcp<'s>);
@@ -19,9 +19,9 @@ impl<'n, 's> Network for Wrapped<'n, 's> {
 
     const TLS: bool = true;
 
-    async fn open(self, target: Target) -> Result<Records<'n, 's>, TransportError> {
+    async fn open(self, target: LinkTarget) -> Result<Records<'n, 's>, TransportError> {
         Ok(Records {
-            stream: self.0.open(Target { tls: false, ..target }).await?,
+            stream: self.0.open(LinkTarget { tls: false, ..target }).await?,
             held: Vec::new(),
         })
     }

@@ -16,11 +16,11 @@ const MOST: usize = 8;
 
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
-type Found = io::Result<Vec<SocketAddr>>;
+type Addresses = io::Result<Vec<SocketAddr>>;
 
 #[derive(Default)]
 struct Shared {
-    found: Option<Found>,
+    found: Option<Addresses>,
     waker: Option<Waker>,
 }
 
@@ -29,15 +29,15 @@ struct Shared {
 ///
 /// # Errors
 /// The system's; [`io::ErrorKind::ResourceBusy`] while too many lookups hang.
-pub(super) fn lookup(host: String, port: u16) -> Later<Found> {
+pub(super) fn lookup(host: String, port: u16) -> Later<Addresses> {
     lookup_by(host, port, |host, port| Ok((host, port).to_socket_addrs()?.collect()))
 }
 
 fn lookup_by(
     host: String,
     port: u16,
-    ask: impl FnOnce(&str, u16) -> Found + Send + 'static,
-) -> Later<Found> {
+    ask: impl FnOnce(&str, u16) -> Addresses + Send + 'static,
+) -> Later<Addresses> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Box::pin(std::future::ready(Ok(vec![SocketAddr::new(address, port)])));
     }
@@ -60,10 +60,10 @@ fn lookup_by(
 fn start(
     host: String,
     port: u16,
-    ask: impl FnOnce(&str, u16) -> Found + Send + 'static,
+    ask: impl FnOnce(&str, u16) -> Addresses + Send + 'static,
     shared: Arc<Mutex<Shared>>,
 ) -> io::Result<()> {
-    let place = Place::take().ok_or(io::ErrorKind::ResourceBusy)?;
+    let place = Permit::take().ok_or(io::ErrorKind::ResourceBusy)?;
     let work = move || {
         let found = ask(&host, port);
         drop(place);
@@ -77,16 +77,16 @@ fn start(
 }
 
 /// A permit for one lookup.
-struct Place;
+struct Permit;
 
-impl Place {
+impl Permit {
     fn take() -> Option<Self> {
         let more = |running: usize| (running < MOST).then_some(running + 1);
         RUNNING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self)
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         RUNNING.fetch_sub(1, Ordering::Relaxed);
     }
@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    fn wait(mut later: Later<Found>) -> Found {
+    fn wait(mut later: Later<Addresses>) -> Addresses {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         loop {
             match later.as_mut().poll(&mut Context::from_waker(&waker)) {

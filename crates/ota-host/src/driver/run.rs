@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use ota_proto::TransportError;
-use ota_wire::adapter::{self, DriverEvent, Target};
+use ota_wire::adapter::{self, DriverEvent, LinkTarget};
 use ota_wire::client::{ClientConfig, Link, LinkKind};
 
 use crate::driver::engine::{Engine, EngineError, Options, Step};
@@ -194,8 +194,8 @@ impl<R: Runtime> Driver<R> {
         Ok(happened || deadline.is_some_and(due))
     }
 
-    fn open(&mut self, target: Target) -> Result<Opening, TransportError> {
-        let Target { link: Link { kind, .. }, host, port, tls, earliest_time } = target;
+    fn open(&mut self, target: LinkTarget) -> Result<Opening, TransportError> {
+        let LinkTarget { link: Link { kind, .. }, host, port, tls, earliest_time } = target;
         let secure = if tls {
             self.trust.renew();
             Some(self.trust.secure(kind, &host, earliest_time).map_err(TransportError::Tls)?)

@@ -18,11 +18,11 @@ pub(super) type Opening = Later<Result<(Box<dyn Stream>, Option<u64>), Transport
 pub(super) enum Socket {
     Closed,
     Opening(Link, Opening),
-    Open(Link, Open),
+    Open(Link, OpenSocket),
 }
 
 /// An open connection.
-pub(super) struct Open {
+pub(super) struct OpenSocket {
     stream: Pin<Box<dyn Stream>>,
     /// The stream has accepted bytes that it may not have sent yet.
     held: bool,
@@ -47,7 +47,7 @@ impl Socket {
                 *self = match opened {
                     Ok((stream, valid_from)) => {
                         engine.handle_connected(link, valid_from);
-                        Self::Open(link, Open { stream: Pin::new(stream), held: false })
+                        Self::Open(link, OpenSocket { stream: Pin::new(stream), held: false })
                     }
                     Err(error) => {
                         engine.handle_connect_failed(link, error);
@@ -64,7 +64,7 @@ impl Socket {
     }
 }
 
-impl Open {
+impl OpenSocket {
     fn write(&mut self, cx: &mut Context<'_>, engine: &mut Engine, link: Link) -> bool {
         let bytes = engine.transmit(link);
         if bytes.is_empty() {

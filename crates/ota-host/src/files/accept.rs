@@ -39,14 +39,14 @@ const MOST: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Image {
     dir: DataDir,
-    shared: Arc<Mutex<Found>>,
+    shared: Arc<Mutex<VerifiedName>>,
     /// The size of the previous image when it was removed; 0 once that was reported.
     removed: Arc<AtomicU64>,
 }
 
 /// The name of the verified image.
 #[derive(Clone, Copy, Debug)]
-struct Found {
+struct VerifiedName {
     name: &'static str,
     /// The identity of its file; `None` while no image is verified.
     file: Option<(u64, u64)>,
@@ -55,7 +55,7 @@ struct Found {
 impl Image {
     /// Makes one without an image, for this name.
     pub(crate) fn new(dir: &DataDir, name: &'static str) -> Self {
-        let shared = Arc::new(Mutex::new(Found { name, file: None }));
+        let shared = Arc::new(Mutex::new(VerifiedName { name, file: None }));
         Self { dir: dir.clone(), shared, removed: Arc::default() }
     }
 
@@ -71,7 +71,7 @@ impl Image {
     /// # Errors
     /// [`HostError::Replaced`]; [`HostError::Io`].
     pub fn check(&self) -> Result<(), HostError> {
-        let Found { name, file } = *self.lock();
+        let VerifiedName { name, file } = *self.lock();
         let path = self.dir.join(name);
         let found = self.dir.stat(name).map_err(|why| HostError::io("look at", &path, why))?;
         if file.is_some() && found.map(|stat| identity(&stat)) == file {
@@ -94,7 +94,7 @@ impl Image {
 
     /// Records this file as the verified image, under this name.
     pub(crate) fn is_now(&self, name: &'static str, file: Option<(u64, u64)>) {
-        *self.lock() = Found { name, file };
+        *self.lock() = VerifiedName { name, file };
     }
 
     /// Reserves the room for [`Image::accept`]. First it completes an interrupted earlier call;
@@ -200,7 +200,7 @@ impl Image {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Found> {
+    fn lock(&self) -> MutexGuard<'_, VerifiedName> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -88,29 +88,29 @@ impl RestartMark {
     }
 
     /// The note of this run of the machine and this version.
-    fn read(&self) -> Result<Option<Note>, HostError> {
+    fn read(&self) -> Result<Option<AskNote>, HostError> {
         let Some(text) = self.dir.read_text(NAME, MOST)? else { return Ok(None) };
         Ok(self.parse(&text))
     }
 
-    fn parse(&self, text: &str) -> Option<Note> {
+    fn parse(&self, text: &str) -> Option<AskNote> {
         let mut words = text.strip_suffix('\n')?.splitn(3, ' ');
         let (boot, asks, version) = (words.next()?, words.next()?, words.next()?);
         let asks = asks.parse().ok().filter(|asks| *asks <= ASKS)?;
         let ours = boot == self.boot && !boot.is_empty() && version == self.running.as_str();
-        ours.then_some(Note { asks })
+        ours.then_some(AskNote { asks })
     }
 }
 
 #[derive(Debug)]
-struct Note {
+struct AskNote {
     asks: u8,
 }
 
 impl Switch for RestartMark {
     fn state(&mut self) -> SlotState {
         match self.read() {
-            Ok(Some(Note { asks })) if asks < ASKS => SlotState::Armed,
+            Ok(Some(AskNote { asks })) if asks < ASKS => SlotState::Armed,
             _ => SlotState::Unknown,
         }
     }

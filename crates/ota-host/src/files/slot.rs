@@ -67,7 +67,7 @@ impl Default for SlotOptions {
 /// open for writing: it may be moved, linked, mounted or run. The next image is another file.
 #[derive(Debug)]
 pub struct FileSlot {
-    body: Body,
+    body: SlotFile,
     dir: DataDir,
     options: SlotOptions,
     info: SlotInfo,
@@ -84,7 +84,7 @@ pub struct FileSlot {
 
 /// The file with the slot's bytes.
 #[derive(Debug)]
-enum Body {
+enum SlotFile {
     Nowhere,
     /// `slot.part`, for reading and writing.
     Part(File),
@@ -92,7 +92,7 @@ enum Body {
     Whole(File, &'static str),
 }
 
-impl Body {
+impl SlotFile {
     fn file(&self) -> Option<&File> {
         match self {
             Self::Nowhere => None,
@@ -112,14 +112,14 @@ impl FileSlot {
         if options.erase == 0 || options.capacity == Some(0) {
             return Err(HostError::BadOptions);
         }
-        let mut body = Body::Nowhere;
+        let mut body = SlotFile::Nowhere;
         for name in [IMAGE, NEW] {
             if let Some(file) = dir.find_file(name, OFlags::RDONLY)? {
-                body = Body::Whole(file, name);
+                body = SlotFile::Whole(file, name);
             }
         }
         if let Some(file) = dir.find_file(PART, OFlags::RDWR)? {
-            body = Body::Part(file);
+            body = SlotFile::Part(file);
         }
         let stat = fs::fstatvfs(dir.as_fd());
         let stat = stat.map_err(|why| HostError::io("measure", dir.path(), why))?;
@@ -216,7 +216,7 @@ impl FileSlot {
         if self.lost.is_some() {
             return Err(StorageError::Failed);
         }
-        let Body::Part(file) = &self.body else { return Ok(()) };
+        let SlotFile::Part(file) = &self.body else { return Ok(()) };
         if let Err(why) = file.sync_data() {
             // Without a write of ours no erase would end the refusal.
             self.lost = self.dirty.take();
@@ -272,7 +272,7 @@ impl FileSlot {
 
     fn hand_out(&mut self, size: u64) -> io::Result<()> {
         let dir = self.dir.as_fd();
-        if let Body::Part(part) = &self.body {
+        if let SlotFile::Part(part) = &self.body {
             if part.metadata()?.len() != size {
                 part.set_len(size)?;
             }
@@ -282,10 +282,10 @@ impl FileSlot {
             let opened = self.dir.reopen(part, PART)?;
             fs::renameat(dir, PART, dir, self.name)?;
             // A file that is open for writing can be neither run nor mounted.
-            self.body = Body::Whole(opened, self.name);
+            self.body = SlotFile::Whole(opened, self.name);
         }
         self.dir.sync()?;
-        if let Body::Whole(file, name) = &self.body {
+        if let SlotFile::Whole(file, name) = &self.body {
             self.image.is_now(name, Some(identity(&fs::fstat(file)?)));
         }
         Ok(())
@@ -295,7 +295,7 @@ impl FileSlot {
     /// An image that the application has taken keeps its bytes.
     fn begin(&mut self) -> io::Result<()> {
         self.fitted = None;
-        self.body = Body::Nowhere;
+        self.body = SlotFile::Nowhere;
         self.image.is_now(self.name, None);
         self.dir.remove(PART)?;
         if self.options.accepts {
@@ -312,12 +312,12 @@ impl FileSlot {
     /// Returns the file to write into: a new one if there is none, with the bytes below `from` of a
     /// taken image.
     fn part(&mut self, from: u64) -> Result<&File, StorageError> {
-        if !matches!(self.body, Body::Part(_)) {
-            self.body = Body::Part(self.fresh(from)?);
+        if !matches!(self.body, SlotFile::Part(_)) {
+            self.body = SlotFile::Part(self.fresh(from)?);
             self.fitted = None;
         }
         match &self.body {
-            Body::Part(file) => Ok(file),
+            SlotFile::Part(file) => Ok(file),
             _ => Err(StorageError::Failed),
         }
     }

@@ -64,7 +64,7 @@ impl Storage {
     /// Joins them.
     #[must_use]
     pub fn new(slot: FileSlot, journal: JournalFile, switch: Box<dyn Switch + Send>) -> Self {
-        let (digest, faults) = (Running::default(), Faults::none());
+        let (digest, faults) = (RunningDigest::default(), Faults::none());
         Self {
             slot: SlotHalf { slot, switch, digest, faults: faults.clone() },
             journal: JournalHalf { journal, faults },
@@ -146,7 +146,7 @@ impl JournalHalf {
 pub(crate) struct SlotHalf {
     slot: FileSlot,
     switch: Box<dyn Switch + Send>,
-    digest: Running,
+    digest: RunningDigest,
     faults: Faults,
 }
 
@@ -219,12 +219,12 @@ fn act_on(switch: &mut dyn Switch, action: SlotAction) -> Result<(), StorageErro
 
 /// The digest of the slot from 0 to `end`.
 #[derive(Clone, Debug, Default)]
-struct Running {
+struct RunningDigest {
     digester: Digester,
     end: u64,
 }
 
-impl Running {
+impl RunningDigest {
     /// Returns the digest to the end of the range. The bytes before it are hashed too if they have
     /// not been, so that the answer never depends on earlier requests.
     fn extend(&mut self, slot: &FileSlot, range: &Range<u64>) -> Result<Md5, StorageError> {

@@ -152,7 +152,7 @@ fn here_if_empty(path: &Path) -> &Path {
 }
 
 /// The position of a walk.
-struct End {
+struct WalkEnd {
     /// The folder of the last name.
     dir: OwnedFd,
     /// The last name; `None` if the path ends without one.
@@ -162,7 +162,7 @@ struct End {
 }
 
 /// Walks step by step, and passes each part with its position to the callback.
-fn walk(path: &Path, seen: &mut dyn FnMut(&Path, &Stat)) -> io::Result<End> {
+fn walk(path: &Path, seen: &mut dyn FnMut(&Path, &Stat)) -> io::Result<WalkEnd> {
     let mut left: VecDeque<OsString> = names(path);
     let (mut dir, mut at) = start(path)?;
     seen(&at, &fs::fstat(&dir)?);
@@ -176,7 +176,7 @@ fn walk(path: &Path, seen: &mut dyn FnMut(&Path, &Stat)) -> io::Result<End> {
         let found = match fs::openat(&dir, &name, LOOK, Mode::empty()) {
             Ok(found) => found,
             Err(Errno::NOENT) if left.is_empty() => {
-                return Ok(End { dir, name: Some(name), last: None });
+                return Ok(WalkEnd { dir, name: Some(name), last: None });
             }
             Err(why) => return Err(why.into()),
         };
@@ -202,13 +202,13 @@ fn walk(path: &Path, seen: &mut dyn FnMut(&Path, &Stat)) -> io::Result<End> {
             continue;
         }
         if left.is_empty() {
-            return Ok(End { dir, name: Some(name), last: Some(found) });
+            return Ok(WalkEnd { dir, name: Some(name), last: Some(found) });
         }
         dir = found;
         at.push(name);
     }
     let last = fs::openat(&dir, ".", LOOK, Mode::empty())?;
-    Ok(End { dir, name: None, last: Some(last) })
+    Ok(WalkEnd { dir, name: None, last: Some(last) })
 }
 
 fn start(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {

@@ -58,7 +58,7 @@ impl Record {
     }
 
     fn block(&self, format: u8, sequence: u32) -> [u8; Journal::LEN] {
-        let mut w = Writer { block: [0; Journal::LEN], at: 0 };
+        let mut w = RecordWriter { block: [0; Journal::LEN], at: 0 };
         w.put(&MAGIC);
         let phase = phase_number(self.phase) | self.attempts << 3;
         w.put(&[format, phase, self.tries | self.starts << 6, self.parts()]);
@@ -93,7 +93,7 @@ impl Record {
     /// # Errors
     /// [`JournalError`] names the fault. Never panics, whatever the bytes.
     pub fn decode(block: &[u8; Journal::LEN]) -> Result<(u32, Self), JournalError> {
-        let mut r = Reader(block);
+        let mut r = RecordReader(block);
         if r.take() != Some(MAGIC) {
             return Err(JournalError::Magic);
         }
@@ -140,12 +140,12 @@ pub(super) fn sequence(block: &[u8; Journal::LEN]) -> u32 {
     bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
-struct Writer {
+struct RecordWriter {
     block: [u8; Journal::LEN],
     at: usize,
 }
 
-impl Writer {
+impl RecordWriter {
     /// Drops bytes beyond the end; the layout leaves room for all fields.
     // Not inlined: each copy costs flash.
     #[inline(never)]
@@ -166,9 +166,9 @@ impl Writer {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+struct RecordReader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl RecordReader<'_> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk()?;
         self.0 = rest;

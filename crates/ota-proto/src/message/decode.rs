@@ -1,6 +1,6 @@
 //! Decodes messages from JSON.
 
-use super::json::{self, Reader, Scalar, Text};
+use super::json::{self, JsonReader, Scalar, Text};
 use super::{CloudMessage, DeviceMessage, Malformed, OfferMessage, Progress, ProgressState};
 use crate::decimal::number;
 use crate::digest::Md5;
@@ -103,7 +103,7 @@ struct RawCloud<'a> {
 }
 
 impl<'a> RawCloud<'a> {
-    fn member(&mut self, reader: &mut Reader<'a>, key: &str) -> Result<(), Malformed> {
+    fn member(&mut self, reader: &mut JsonReader<'a>, key: &str) -> Result<(), Malformed> {
         let field = match key {
             "type" => &mut self.kind,
             "version" => &mut self.version,
@@ -128,7 +128,7 @@ struct RawDevice<'a> {
 }
 
 impl<'a> RawDevice<'a> {
-    fn member(&mut self, reader: &mut Reader<'a>, key: &str) -> Result<(), Malformed> {
+    fn member(&mut self, reader: &mut JsonReader<'a>, key: &str) -> Result<(), Malformed> {
         match key {
             "type" => self.kind.read(reader),
             "report" => {
@@ -150,7 +150,7 @@ struct RawReport<'a> {
 }
 
 impl<'a> RawReport<'a> {
-    fn member(&mut self, reader: &mut Reader<'a>, key: &str) -> Result<(), Malformed> {
+    fn member(&mut self, reader: &mut JsonReader<'a>, key: &str) -> Result<(), Malformed> {
         match key {
             "version" => self.version.read(reader),
             "fw_type" => self.fw_type.read(reader),
@@ -174,7 +174,7 @@ struct RawProgress<'a> {
 }
 
 impl<'a> RawProgress<'a> {
-    fn member(&mut self, reader: &mut Reader<'a>, key: &str) -> Result<(), Malformed> {
+    fn member(&mut self, reader: &mut JsonReader<'a>, key: &str) -> Result<(), Malformed> {
         let field = match key {
             "state" => &mut self.state,
             "percent" => &mut self.percent,
@@ -211,7 +211,7 @@ impl<'a> RawProgress<'a> {
 struct Field<'a>(Option<Scalar<'a>>);
 
 impl<'a> Field<'a> {
-    fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
+    fn read(&mut self, reader: &mut JsonReader<'a>) -> Result<(), Malformed> {
         let value = reader.scalar()?;
         reader.once(&mut self.0, value);
         Ok(())

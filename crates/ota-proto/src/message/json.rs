@@ -14,10 +14,11 @@ use crate::decimal::number;
 const MAX_DEPTH: usize = 32;
 
 /// Handles a key and the value that follows it.
-pub(super) type Member<'m, 'a> = &'m mut dyn FnMut(&mut Reader<'a>, &str) -> Result<(), Malformed>;
+pub(super) type Member<'m, 'a> =
+    &'m mut dyn FnMut(&mut JsonReader<'a>, &str) -> Result<(), Malformed>;
 
 /// Reads a text byte by byte: all searched characters have one byte.
-pub(super) struct Reader<'a> {
+pub(super) struct JsonReader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
@@ -61,7 +62,7 @@ impl<'a> Text<'a> {
             return Cow::Borrowed(self.written);
         }
         let mut whole = String::new();
-        let mut reader = Reader::new(self.written);
+        let mut reader = JsonReader::new(self.written);
         // It was checked before, so this cannot fail.
         while reader.unescape(&mut whole).is_ok() {}
         Cow::Owned(whole)
@@ -70,7 +71,7 @@ impl<'a> Text<'a> {
 
 /// Reads a text that is one object; `member` takes each of its keys and reads or skips the value.
 pub(super) fn read<'a>(payload: &'a [u8], member: Member<'_, 'a>) -> Result<(), Malformed> {
-    let mut reader = Reader::new(str::from_utf8(payload).map_err(|_| Malformed::Syntax)?);
+    let mut reader = JsonReader::new(str::from_utf8(payload).map_err(|_| Malformed::Syntax)?);
     let is_object = reader.object(member)?;
     reader.space();
     if reader.peek().is_some() {
@@ -79,7 +80,7 @@ pub(super) fn read<'a>(payload: &'a [u8], member: Member<'_, 'a>) -> Result<(), 
     if is_object && !reader.wrong_shape { Ok(()) } else { Err(Malformed::Shape) }
 }
 
-impl<'a> Reader<'a> {
+impl<'a> JsonReader<'a> {
     fn new(text: &'a str) -> Self {
         Self { text, at: 0, depth: 0, wrong_shape: false }
     }

@@ -4,7 +4,7 @@ use crate::input::SlotState;
 
 use super::Updater;
 use super::result::Owing;
-use super::storage::Task;
+use super::storage::SlotTask;
 
 impl Updater {
     /// Moves every machine as far as it gets without another input.
@@ -29,7 +29,7 @@ impl Updater {
     /// Detaches the running operation from the attempt: its end only frees the slot (O3).
     pub(super) fn orphan_job(&mut self) {
         if let Some(job) = &mut self.job {
-            job.orphan = !matches!(job.task, Task::Slot(crate::SlotAction::ClearMark));
+            job.orphan = !matches!(job.task, SlotTask::Slot(crate::SlotAction::ClearMark));
         }
     }
 

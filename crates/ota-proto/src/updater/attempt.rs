@@ -13,7 +13,7 @@ use crate::url::SecretUrl;
 use crate::version::Version;
 use crate::word::same_word;
 
-use super::progress::Progress;
+use super::progress::LastReport;
 use super::stage::{Net, Silence, Stage};
 
 /// The identity of an image: two offers with equal values offer the same image.
@@ -131,7 +131,7 @@ pub(super) struct Attempt {
     pub(super) patience: Patience,
     /// Replies without the awaited offer.
     pub(super) silence: Silence,
-    pub(super) progress: Progress,
+    pub(super) progress: LastReport,
 }
 
 /// Counts of faults, which rules 8 and 9 of docs/rules.md limit.
@@ -244,7 +244,7 @@ impl Attempt {
             faults: Faults::default(),
             patience: Patience { base: kept, ..Patience::default() },
             silence: Silence::default(),
-            progress: Progress::default(),
+            progress: LastReport::default(),
         }
     }
 

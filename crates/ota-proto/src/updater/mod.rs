@@ -40,7 +40,7 @@ use ledger::Ledger;
 use result::Owing;
 use session::{Report, Session};
 use stage::{Stage, Why};
-use storage::{Job, Task};
+use storage::{SlotJob, SlotTask};
 
 /// One device's side of its updates: `(state, input, now) → (state, outputs)`.
 ///
@@ -69,7 +69,7 @@ pub struct Updater {
     owing: Owing,
     ledger: Ledger,
     /// The slot operation in progress: there is at most one.
-    job: Option<Job>,
+    job: Option<SlotJob>,
     /// When to repeat a failed slot operation that must not be given up, and the number of failures
     /// in a row.
     job_retry: Option<Instant>,
@@ -320,8 +320,8 @@ impl Updater {
     /// Whether, after [`Updater::prepare_stop`], nothing is left to make durable.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        let idle = self.job.as_ref().is_none_or(|job| matches!(job.task, Task::Digest { .. }));
-        let stored = !matches!(self.next_storage(), Some(Task::Sync { .. }));
+        let idle = self.job.as_ref().is_none_or(|job| matches!(job.task, SlotTask::Digest { .. }));
+        let stored = !matches!(self.next_storage(), Some(SlotTask::Sync { .. }));
         idle && stored && self.ledger.settled()
     }
 

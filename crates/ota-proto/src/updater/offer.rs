@@ -18,7 +18,7 @@ use super::attempt::{Attempt, Image, Source};
 use super::result::{Owing, hash};
 use super::session::{Report, Session};
 use super::stage::{Backoff, Offered, Silence, Stage, Why};
-use super::storage::{Job, Task};
+use super::storage::{SlotJob, SlotTask};
 
 /// The number of strikes that ban an image.
 const STRIKES: u8 = 3;
@@ -27,7 +27,7 @@ const REFUSALS: usize = 8;
 
 /// The decision about an offer other than the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum OfferVerdict {
     /// Ignore it.
     Silent,
     /// Refuse it: a `fail` is owed.
@@ -206,7 +206,7 @@ impl Updater {
         for event in [Event::Offered, Event::Ready] {
             self.events.drop_kind(&event);
         }
-        if matches!(&self.job, Some(Job { task: Task::Digest { .. }, .. })) {
+        if matches!(&self.job, Some(SlotJob { task: SlotTask::Digest { .. }, .. })) {
             self.orphan_job();
         }
         if let Some(attempt) = &mut self.update {
@@ -222,7 +222,7 @@ impl Updater {
     #[inline(never)]
     fn on_new_offer(&mut self, image: Image, offer: &OfferMessage<'_>) {
         let verdict = self.judge_offer(&image, offer);
-        if verdict != Verdict::Take {
+        if verdict != OfferVerdict::Take {
             // This stage cannot be replaced. A version report makes the cloud repeat the offer
             // afterwards.
             match self.update.as_ref().map(|attempt| &attempt.stage) {
@@ -236,22 +236,22 @@ impl Updater {
             }
         }
         match verdict {
-            Verdict::Silent => {}
-            Verdict::Refuse(reason) => self.refuse_image(image, reason),
-            Verdict::HoldBack(until) => {
+            OfferVerdict::Silent => {}
+            OfferVerdict::Refuse(reason) => self.refuse_image(image, reason),
+            OfferVerdict::HoldBack(until) => {
                 self.recall = Some(until);
                 self.events.push(Event::HeldBack { until });
             }
-            Verdict::Ban => {
+            OfferVerdict::Ban => {
                 self.events.push(Event::Banned);
                 self.refuse_image(image, Reason::Banned);
             }
-            Verdict::Take => self.take_offer(image, offer),
+            OfferVerdict::Take => self.take_offer(image, offer),
         }
     }
 
     /// Rules 3 and 14 of docs/rules.md for such an offer: the first row that matches counts.
-    fn judge_offer(&self, image: &Image, offer: &OfferMessage<'_>) -> Verdict {
+    fn judge_offer(&self, image: &Image, offer: &OfferMessage<'_>) -> OfferVerdict {
         // Our own report made the cloud send it, not an operator.
         let elicited =
             self.last_report.is_some_and(|asked| self.now.past(asked) <= self.cfg.timing.elicited);
@@ -264,14 +264,14 @@ impl Updater {
         let early = free_at.filter(|at| *at > self.now);
         match (silent, usable, early, banned) {
             // A session gets each refusal once, and only a limited number.
-            (true, _, _, _) => Verdict::Silent,
+            (true, _, _, _) => OfferVerdict::Silent,
             // Only a different offer helps.
-            (_, Err(reason), _, _) => Verdict::Refuse(reason),
+            (_, Err(reason), _, _) => OfferVerdict::Refuse(reason),
             // Each attempt wears journal and slot, and one that failed may fail again at once.
-            (_, _, Some(until), _) => Verdict::HoldBack(until),
+            (_, _, Some(until), _) => OfferVerdict::HoldBack(until),
             // The image has too many strikes.
-            (_, _, _, true) => Verdict::Ban,
-            (false, Ok(()), None, false) => Verdict::Take,
+            (_, _, _, true) => OfferVerdict::Ban,
+            (false, Ok(()), None, false) => OfferVerdict::Take,
         }
     }
 

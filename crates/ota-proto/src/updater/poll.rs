@@ -14,7 +14,7 @@ use super::progress::ProgressReport;
 use super::result::Owing;
 use super::session::Session;
 use super::stage::{Restarting, Stage};
-use super::storage::Task;
+use super::storage::SlotTask;
 
 impl Updater {
     /// Returns the next output. Call it after every input until it returns [`Output::Idle`]. `buf`
@@ -125,11 +125,11 @@ impl Updater {
 
     /// The due slot operation: one at a time, and none of a new attempt before the last one of the
     /// old attempt has ended (O3).
-    fn next_task(&self) -> Option<Task> {
+    fn next_task(&self) -> Option<SlotTask> {
         if self.job.is_some() {
             return None;
         }
-        self.next_slot_action().map(Task::Slot).or_else(|| self.next_storage())
+        self.next_slot_action().map(SlotTask::Slot).or_else(|| self.next_storage())
     }
 
     fn next_slot_action(&self) -> Option<SlotAction> {
@@ -147,7 +147,7 @@ impl Updater {
 
     // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
-    fn begin_task(&mut self, task: Task) -> Output<'static> {
+    fn begin_task(&mut self, task: SlotTask) -> Output<'static> {
         let op = self.begin_job(task);
         // The operation stops reading, so the network's deadlines must pause.
         self.advance();
@@ -156,11 +156,11 @@ impl Updater {
             .as_ref()
             .map_or((0, 0, 0), |attempt| (attempt.stored, attempt.hashed, attempt.image.size));
         let work = match task {
-            Task::Erase { end } => Work::Erase { range: stored..end, size },
-            Task::Digest { upto } => Work::Digest { range: hashed..upto },
-            Task::Slot(action) => Work::Slot(action),
+            SlotTask::Erase { end } => Work::Erase { range: stored..end, size },
+            SlotTask::Digest { upto } => Work::Digest { range: hashed..upto },
+            SlotTask::Slot(action) => Work::Slot(action),
             // A write never starts here: it comes with a piece of body.
-            Task::Sync { .. } | Task::Write { .. } => Work::Sync,
+            SlotTask::Sync { .. } | SlotTask::Write { .. } => Work::Sync,
         };
         Output::Do(op, work)
     }

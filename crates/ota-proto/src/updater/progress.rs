@@ -16,7 +16,7 @@ pub(super) enum ProgressReport {
 /// The last report and its time. Reports coalesce: the newest counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Progress {
+pub(super) struct LastReport {
     last: Option<(ProgressReport, Instant)>,
     /// Returned to the caller, and not yet sent or acknowledged.
     flight: Option<PubId>,
@@ -24,9 +24,9 @@ pub(super) struct Progress {
     stale: bool,
 }
 
-impl Progress {
+impl LastReport {
     /// When `want` is due: after `pause` if it differs from the last report, otherwise after
-    /// `repeat`. The caller has passed `want` through [`Progress::monotonic`].
+    /// `repeat`. The caller has passed `want` through [`LastReport::monotonic`].
     pub(super) fn due(&self, want: ProgressReport, pause: Micros, repeat: Micros) -> Instant {
         let Some((last, at)) = self.last else { return Instant::ZERO };
         if self.stale {

@@ -15,9 +15,9 @@ use super::stage::Stage;
 /// The slot operation in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Job {
+pub(super) struct SlotJob {
     pub(super) op: OpId,
-    pub(super) task: Task,
+    pub(super) task: SlotTask,
     /// The limit for waiting for it.
     pub(super) limit: Instant,
     /// Its attempt has ended: its completion only frees the slot (O3).
@@ -27,7 +27,7 @@ pub(super) struct Job {
 /// The slot's [`crate::Work`] in progress, as the state that follows from its success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum Task {
+pub(super) enum SlotTask {
     Erase { end: u64 },
     Write { end: u64 },
     Sync { upto: u64 },
@@ -41,12 +41,12 @@ const SECOND: u64 = 65_536;
 
 impl Updater {
     /// Begins an operation of the slot.
-    pub(super) fn begin_job(&mut self, task: Task) -> OpId {
+    pub(super) fn begin_job(&mut self, task: SlotTask) -> OpId {
         let op = self.next_op();
         let size = self.update.as_ref().map_or(0, |attempt| attempt.image.size);
         let all = Micros::from_secs(size.checked_div(SECOND).unwrap_or(0));
         let limit = self.now + self.cfg.timing.install + all;
-        self.job = Some(Job { op, task, limit, orphan: false });
+        self.job = Some(SlotJob { op, task, limit, orphan: false });
         op
     }
 
@@ -60,7 +60,7 @@ impl Updater {
             Some(Stage::Restarting(_))
                 if matches!(
                     &self.job,
-                    Some(Job { task: Task::Slot(SlotAction::Activate), orphan: false, .. })
+                    Some(SlotJob { task: SlotTask::Slot(SlotAction::Activate), orphan: false, .. })
                 ) =>
             {
                 self.activated();
@@ -75,11 +75,11 @@ impl Updater {
         let Some(task) = self.take_job(op) else { return };
         self.resume_deadlines();
         match (task, result) {
-            (Task::Slot(action), result) => self.on_slot(action, result.map(|_| ())),
+            (SlotTask::Slot(action), result) => self.on_slot(action, result.map(|_| ())),
             (_, Err(error)) => self.fail(reason_of(error)),
-            (Task::Digest { upto }, Ok(Some(digest))) => self.on_digest(upto, digest),
+            (SlotTask::Digest { upto }, Ok(Some(digest))) => self.on_digest(upto, digest),
             // Repeating it would get the same answer, forever.
-            (Task::Digest { .. }, Ok(None)) => self.fail(Reason::Storage),
+            (SlotTask::Digest { .. }, Ok(None)) => self.fail(Reason::Storage),
             (task, Ok(_)) => self.on_task(task),
         }
     }
@@ -118,16 +118,16 @@ impl Updater {
         self.round_down(offset).saturating_add(unit).min(self.storage.capacity)
     }
 
-    fn take_job(&mut self, op: OpId) -> Option<Task> {
+    fn take_job(&mut self, op: OpId) -> Option<SlotTask> {
         let job = self.job.take_if(|job| job.op == op)?;
         (!job.orphan).then_some(job.task)
     }
 
-    fn on_task(&mut self, task: Task) {
+    fn on_task(&mut self, task: SlotTask) {
         let Some(attempt) = &mut self.update else { return };
         match task {
-            Task::Erase { end } => attempt.erased = end,
-            Task::Write { end } => {
+            SlotTask::Erase { end } => attempt.erased = end,
+            SlotTask::Write { end } => {
                 let before = attempt.percent();
                 attempt.stored = end;
                 let percent = attempt.percent();
@@ -136,13 +136,13 @@ impl Updater {
                 }
                 self.note_progress();
             }
-            Task::Sync { upto } => {
+            SlotTask::Sync { upto } => {
                 attempt.synced = upto;
                 attempt.checkpoint_at = self.now;
                 let offset = if upto >= attempt.image.size { upto } else { self.round_down(upto) };
                 self.checkpoint(offset);
             }
-            Task::Digest { .. } | Task::Slot(_) => {}
+            SlotTask::Digest { .. } | SlotTask::Slot(_) => {}
         }
     }
 

@@ -36,7 +36,7 @@ pub struct Engine<B, C = Client, P = Spare<B>> {
 /// The target of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Target {
+pub struct LinkTarget {
     /// The link.
     pub link: Link,
     /// Host name or address, an IPv6 one without brackets.
@@ -50,7 +50,7 @@ pub struct Target {
     pub earliest_time: u64,
 }
 
-impl Target {
+impl LinkTarget {
     /// Whether it is the same peer, for any link: an attempt to connect may continue for another
     /// link.
     #[must_use]
@@ -66,7 +66,7 @@ impl Target {
 pub enum Step<B> {
     /// Open this link; answer with [`Engine::handle_connected`] or
     /// [`Engine::handle_connect_failed`]. The previous link of its kind was closed.
-    Connect(Target),
+    Connect(LinkTarget),
     /// Close this link, or stop opening it. Needs no answer.
     Close(Link),
     /// Perform this after all earlier work of the device; answer with [`Engine::finish`].
@@ -207,7 +207,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
                 Output::Connect { link, host, port, tls } => {
                     let host = host.to_owned();
                     let earliest_time = self.earliest_time(link.kind);
-                    let target = Target { link, host, port, tls, earliest_time };
+                    let target = LinkTarget { link, host, port, tls, earliest_time };
                     self.open(link);
                     return Step::Connect(target);
                 }
@@ -254,7 +254,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
 
     /// Reports that the peer's own certificate was accepted for the right host, and is valid from
     /// this Unix second on. Every machine keeps that with its next record, and
-    /// [`Target::earliest_time`] returns it from then on, also after a reset.
+    /// [`LinkTarget::earliest_time`] returns it from then on, also after a reset.
     pub fn handle_certificate(&mut self, now: Instant, link: Link, valid_from: u64) {
         let peer = link.kind.peer();
         for device in self.client.client().devices() {
@@ -325,7 +325,7 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
         }
     }
 
-    /// The value of [`Target::earliest_time`] for a link of this kind.
+    /// The value of [`LinkTarget::earliest_time`] for a link of this kind.
     pub fn earliest_time(&self, kind: LinkKind) -> u64 {
         let client = self.client.client();
         let machines = client.devices().filter_map(|device| client.updater(device));

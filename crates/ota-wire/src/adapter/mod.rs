@@ -19,7 +19,7 @@ use crate::client::{self, Client, DeviceIndex, Found, Input, Link, LinkKind, Rec
 use crate::mqtt::{self, AckId};
 
 pub use buffers::{Buffers, Spare};
-pub use engine::{Ended, Engine, EngineError, Piece, Step, Target};
+pub use engine::{Ended, Engine, EngineError, LinkTarget, Piece, Step};
 pub use inbox::Inbox;
 pub use reach::{Reach, is_public};
 

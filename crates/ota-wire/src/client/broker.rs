@@ -8,8 +8,8 @@ use ota_proto::{Instant, Micros, QoS, TlsError, TransportError};
 
 use super::{AddError, ClientConfig, Disconnect, Link, Output, Owner, Timer};
 use crate::mqtt::{
-    self, Ended, Outgoing, PublishError, PublishHandle, Purpose, Reconnect, Session, SessionFound,
-    SessionPhase, SessionReceived, SubId, SubscribeError,
+    self, AttemptEnd, Outgoing, PublishError, PublishHandle, Purpose, Reconnect, Session,
+    SessionFound, SessionPhase, SessionReceived, SubId, SubscribeError,
 };
 
 /// The link to the broker.
@@ -157,19 +157,19 @@ impl BrokerLink {
         self.opening = None;
         self.session.handle_closed(now);
         let how = match cause {
-            Disconnect::Planned => Ended::Planned,
-            Disconnect::Session(error) if error.is_login_refused() => Ended::LoginRefused,
+            Disconnect::Planned => AttemptEnd::Planned,
+            Disconnect::Session(error) if error.is_login_refused() => AttemptEnd::LoginRefused,
             // A clock may be set at any time, and until then no peer gets any traffic.
-            Disconnect::Transport(TransportError::Tls(TlsError::ClockNotSet)) => Ended::Failed,
+            Disconnect::Transport(TransportError::Tls(TlsError::ClockNotSet)) => AttemptEnd::Failed,
             // A certificate does not change within a second.
-            Disconnect::Transport(TransportError::Tls(_)) => Ended::LoginRefused,
+            Disconnect::Transport(TransportError::Tls(_)) => AttemptEnd::LoginRefused,
             Disconnect::Session(mqtt::SessionError::TimedOut(mqtt::SessionTimer::Blocked)) => {
-                Ended::Blocked
+                AttemptEnd::Blocked
             }
             // We ended it, for whatever reason: this is no sign of another client.
-            Disconnect::Session(_) => Ended::Failed,
-            _ if was_up => Ended::Lost,
-            _ => Ended::Failed,
+            Disconnect::Session(_) => AttemptEnd::Failed,
+            _ if was_up => AttemptEnd::Lost,
+            _ => AttemptEnd::Failed,
         };
         self.closing = Some(link);
         Some(Ending { cause, next: self.reconnect.handle_ended(now, how, busy) })

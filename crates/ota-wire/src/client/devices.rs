@@ -13,14 +13,14 @@ use crate::mqtt::{Purpose, SubId};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Devices {
-    first: Option<Device>,
+    first: Option<ManagedDevice>,
     /// The sub-devices. Empty without a first one.
-    others: Vec<Device>,
+    others: Vec<ManagedDevice>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-struct Device {
+struct ManagedDevice {
     updater: Updater,
     /// The subscription of its update topic.
     sub: SubId,
@@ -32,7 +32,7 @@ struct Device {
 impl Devices {
     pub(super) fn add(&mut self, updater: Updater, sub: SubId) -> DeviceIndex {
         let index = DeviceIndex(self.len());
-        let device = Device { updater, sub, up: false, retained: false };
+        let device = ManagedDevice { updater, sub, up: false, retained: false };
         if self.first.is_none() {
             self.first = Some(device);
         } else {
@@ -95,7 +95,8 @@ impl Devices {
         topic: &str,
         payload: Option<&[u8]>,
     ) -> Option<Option<ClientEvent>> {
-        let is_its = |device: &Device| device.updater.config().identity.update_topic() == topic;
+        let is_its =
+            |device: &ManagedDevice| device.updater.config().identity.update_topic() == topic;
         let index = DeviceIndex(self.iter().position(is_its)?);
         let device = self.iter_mut().nth(index.0)?;
         Some(match payload {
@@ -131,7 +132,7 @@ impl Devices {
     /// waits for more.
     pub(super) fn are_settled(&self, silent: bool) -> bool {
         self.first.as_ref().is_none_or(|device| device.up)
-            && self.iter().filter(|device| device.up).all(|Device { updater, .. }| {
+            && self.iter().filter(|device| device.up).all(|ManagedDevice { updater, .. }| {
                 use State as S;
                 (silent || updater.is_settled())
                     && matches!(updater.state(), S::Idle | S::Offered | S::Deferred | S::Ready)
@@ -140,7 +141,7 @@ impl Devices {
 
     /// Whether an update is open or owed: the cloud's time-out is running.
     pub(super) fn are_busy(&self) -> bool {
-        self.iter().any(|Device { updater, .. }| {
+        self.iter().any(|ManagedDevice { updater, .. }| {
             updater.state() != State::Idle || updater.owed().is_some()
         })
     }
@@ -149,11 +150,11 @@ impl Devices {
         self.others.len().saturating_add(usize::from(self.first.is_some()))
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Device> {
+    fn iter(&self) -> impl Iterator<Item = &ManagedDevice> {
         self.first.iter().chain(&self.others)
     }
 
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Device> {
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut ManagedDevice> {
         self.first.iter_mut().chain(&mut self.others)
     }
 }

@@ -27,13 +27,13 @@ struct Get {
     host: String,
     port: u16,
     tls: bool,
-    state: State,
+    state: StoreState,
     fetch: Fetch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-enum State {
+enum StoreState {
     /// It must be opened.
     Due,
     /// It is being opened, at most until then.
@@ -66,7 +66,7 @@ impl StoreLink {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.get.as_ref().is_some_and(|get| get.state == State::Open)
+        self.get.as_ref().is_some_and(|get| get.state == StoreState::Open)
     }
 
     /// The owner of the fetch.
@@ -91,7 +91,7 @@ impl StoreLink {
             return false;
         };
         let Url { tls, host, port, .. } = url;
-        let (host, state) = (String::from(host), State::Due);
+        let (host, state) = (String::from(host), StoreState::Due);
         self.get = Some(Get { link, device, op, host, port, tls, state, fetch });
         true
     }
@@ -105,27 +105,27 @@ impl StoreLink {
 
     /// Whether the link is due.
     pub(super) fn is_due(&self) -> bool {
-        self.get.as_ref().is_some_and(|get| get.state == State::Due)
+        self.get.as_ref().is_some_and(|get| get.state == StoreState::Due)
     }
 
     /// Opens the link.
     pub(super) fn open(&mut self, now: Instant) -> Option<Output<'_>> {
         let get = self.get.as_mut()?;
-        get.state = State::Opening(now + self.connect);
+        get.state = StoreState::Opening(now + self.connect);
         Some(Output::Connect { link: get.link, host: &get.host, port: get.port, tls: get.tls })
     }
 
     pub(super) fn opened(&mut self) {
         if let Some(get) = &mut self.get {
-            if matches!(get.state, State::Opening(_)) {
-                get.state = State::Open;
+            if matches!(get.state, StoreState::Opening(_)) {
+                get.state = StoreState::Open;
             }
         }
     }
 
     pub(super) fn transmit(&self, link: Link) -> &[u8] {
         match &self.get {
-            Some(get) if get.state == State::Open && get.link == link => get.fetch.transmit(),
+            Some(get) if get.state == StoreState::Open && get.link == link => get.fetch.transmit(),
             _ => &[],
         }
     }
@@ -133,7 +133,7 @@ impl StoreLink {
     pub(super) fn sent(&mut self, count: usize) {
         // More than was offered cannot have been sent; the excess is an adapter's mistake without
         // effect.
-        if let Some(get) = self.get.as_mut().filter(|get| get.state == State::Open) {
+        if let Some(get) = self.get.as_mut().filter(|get| get.state == StoreState::Open) {
             let _ = get.fetch.handle_sent(count.min(get.fetch.transmit().len()));
         }
     }
@@ -165,7 +165,7 @@ impl StoreLink {
     #[inline(never)]
     pub(super) fn receive(&mut self, now: Instant, rx: &[u8], updater: &mut Updater) -> Received {
         let nothing = |consumed| Received { consumed, found: None };
-        let Some(Get { device, op, fetch, state: State::Open, .. }) = &mut self.get else {
+        let Some(Get { device, op, fetch, state: StoreState::Open, .. }) = &mut self.get else {
             return nothing(rx.len());
         };
         let http::FetchReceived { consumed, found } = match fetch.handle_received(rx) {
@@ -207,7 +207,7 @@ impl StoreLink {
     /// The number of framing bytes.
     #[cfg(feature = "record")]
     pub(crate) fn framing(&self, rx: &[u8]) -> http::Framed {
-        let get = self.get.as_ref().filter(|get| get.state == State::Open);
+        let get = self.get.as_ref().filter(|get| get.state == StoreState::Open);
         get.map_or_else(http::Framed::default, |get| get.fetch.framing(rx))
     }
 
@@ -219,7 +219,7 @@ impl StoreLink {
     /// The deadline for opening the link.
     pub(super) fn deadline(&self) -> Option<(Instant, Timer)> {
         match self.get.as_ref()?.state {
-            State::Opening(deadline) => Some((deadline, Timer::Connect)),
+            StoreState::Opening(deadline) => Some((deadline, Timer::Connect)),
             _ => None,
         }
     }
@@ -232,7 +232,7 @@ impl StoreLink {
     }
 
     fn close(&mut self) {
-        if let Some(get) = self.get.take().filter(|get| get.state != State::Due) {
+        if let Some(get) = self.get.take().filter(|get| get.state != StoreState::Due) {
             self.closing = Some(get.link);
         }
     }

@@ -9,7 +9,7 @@ const DIGITS: u8 = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Chunked {
-    at: At,
+    at: ChunkAt,
     /// Bytes of extensions that may still come.
     extensions: u32,
     /// Bytes of trailers that may still come.
@@ -18,7 +18,7 @@ pub(super) struct Chunked {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-enum At {
+enum ChunkAt {
     /// In the digits of a size.
     Size { size: u64, digits: u8 },
     /// In the blanks after a size.
@@ -46,7 +46,7 @@ enum At {
 }
 
 /// What comes next.
-pub(super) enum Step {
+pub(super) enum ChunkStep {
     /// More bytes are needed.
     More,
     /// This many bytes of data.
@@ -58,22 +58,22 @@ pub(super) enum Step {
 impl Chunked {
     pub(super) fn new(limits: &FetchLimits) -> Self {
         Self {
-            at: At::Size { size: 0, digits: 0 },
+            at: ChunkAt::Size { size: 0, digits: 0 },
             extensions: limits.extensions,
             trailers: limits.trailers,
         }
     }
 
     /// Reads framing up to the next data, and returns its length in bytes.
-    pub(super) fn advance(&mut self, rx: &[u8]) -> Result<(usize, Step), HttpError> {
+    pub(super) fn advance(&mut self, rx: &[u8]) -> Result<(usize, ChunkStep), HttpError> {
         let mut rest = rx.iter();
         let step = loop {
             match self.at {
-                At::Data(left) => break Step::Data(left),
-                At::End => break Step::End,
+                ChunkAt::Data(left) => break ChunkStep::Data(left),
+                ChunkAt::End => break ChunkStep::End,
                 _ => {}
             }
-            let Some(&byte) = rest.next() else { break Step::More };
+            let Some(&byte) = rest.next() else { break ChunkStep::More };
             self.at = self.next(byte)?;
         };
         Ok((rx.len().saturating_sub(rest.len()), step))
@@ -81,64 +81,68 @@ impl Chunked {
 
     /// Takes data; returns `None`, without effect, if there is less.
     pub(super) fn take(&mut self, count: u64) -> Option<()> {
-        let left = if let At::Data(left) = self.at { left } else { 0 };
+        let left = if let ChunkAt::Data(left) = self.at { left } else { 0 };
         let rest = left.checked_sub(count)?;
         if left > 0 {
-            self.at = if rest == 0 { At::DataCr } else { At::Data(rest) };
+            self.at = if rest == 0 { ChunkAt::DataCr } else { ChunkAt::Data(rest) };
         }
         Some(())
     }
 
-    fn next(&mut self, byte: u8) -> Result<At, HttpError> {
+    fn next(&mut self, byte: u8) -> Result<ChunkAt, HttpError> {
         match (self.at, byte) {
-            (At::Size { digits: 1.., size }, b'\r' | b';' | b' ' | b'\t') => {
+            (ChunkAt::Size { digits: 1.., size }, b'\r' | b';' | b' ' | b'\t') => {
                 self.behind_size(size, byte)
             }
-            (At::Size { size, digits }, _) => size_digit(size, digits, byte),
-            (At::Blank { size }, b'\r' | b';' | b' ' | b'\t') => self.behind_size(size, byte),
-            (At::Extension { size }, b'\r') => Ok(At::SizeLf { size }),
-            (At::Extension { size }, b'\t' | b' '..=0x7e | 0x80..) => {
+            (ChunkAt::Size { size, digits }, _) => size_digit(size, digits, byte),
+            (ChunkAt::Blank { size }, b'\r' | b';' | b' ' | b'\t') => self.behind_size(size, byte),
+            (ChunkAt::Extension { size }, b'\r') => Ok(ChunkAt::SizeLf { size }),
+            (ChunkAt::Extension { size }, b'\t' | b' '..=0x7e | 0x80..) => {
                 pay(&mut self.extensions, HttpError::ChunkExtension)?;
-                Ok(At::Extension { size })
+                Ok(ChunkAt::Extension { size })
             }
-            (At::Blank { .. } | At::Extension { .. }, _) => Err(HttpError::ChunkExtension),
-            (At::SizeLf { size: 0 }, b'\n') => Ok(At::LineStart),
-            (At::SizeLf { size }, b'\n') => Ok(At::Data(size)),
-            (At::SizeLf { .. }, _) => Err(HttpError::ChunkSize),
-            (At::DataCr, b'\r') => Ok(At::DataLf),
-            (At::DataLf, b'\n') => Ok(At::Size { size: 0, digits: 0 }),
-            (At::DataCr | At::DataLf, _) => Err(HttpError::ChunkEnd),
-            (At::LineStart, b'\r') => Ok(At::LastLf),
-            (At::Line, b'\r') => Ok(At::LineLf),
+            (ChunkAt::Blank { .. } | ChunkAt::Extension { .. }, _) => {
+                Err(HttpError::ChunkExtension)
+            }
+            (ChunkAt::SizeLf { size: 0 }, b'\n') => Ok(ChunkAt::LineStart),
+            (ChunkAt::SizeLf { size }, b'\n') => Ok(ChunkAt::Data(size)),
+            (ChunkAt::SizeLf { .. }, _) => Err(HttpError::ChunkSize),
+            (ChunkAt::DataCr, b'\r') => Ok(ChunkAt::DataLf),
+            (ChunkAt::DataLf, b'\n') => Ok(ChunkAt::Size { size: 0, digits: 0 }),
+            (ChunkAt::DataCr | ChunkAt::DataLf, _) => Err(HttpError::ChunkEnd),
+            (ChunkAt::LineStart, b'\r') => Ok(ChunkAt::LastLf),
+            (ChunkAt::Line, b'\r') => Ok(ChunkAt::LineLf),
             // A line that begins with a blank would be a folded one.
-            (At::LineStart, b'!'..=0x7e) | (At::Line, b'\t' | b' '..=0x7e | 0x80..) => {
+            (ChunkAt::LineStart, b'!'..=0x7e) | (ChunkAt::Line, b'\t' | b' '..=0x7e | 0x80..) => {
                 pay(&mut self.trailers, HttpError::Trailer)?;
-                Ok(At::Line)
+                Ok(ChunkAt::Line)
             }
-            (At::LineLf, b'\n') => Ok(At::LineStart),
-            (At::LastLf, b'\n') => Ok(At::End),
-            (At::LineStart | At::Line | At::LineLf | At::LastLf, _) => Err(HttpError::Trailer),
+            (ChunkAt::LineLf, b'\n') => Ok(ChunkAt::LineStart),
+            (ChunkAt::LastLf, b'\n') => Ok(ChunkAt::End),
+            (ChunkAt::LineStart | ChunkAt::Line | ChunkAt::LineLf | ChunkAt::LastLf, _) => {
+                Err(HttpError::Trailer)
+            }
             // `advance` returns before these states.
-            (At::Data(_) | At::End, _) => Ok(self.at),
+            (ChunkAt::Data(_) | ChunkAt::End, _) => Ok(self.at),
         }
     }
 
-    fn behind_size(&mut self, size: u64, byte: u8) -> Result<At, HttpError> {
+    fn behind_size(&mut self, size: u64, byte: u8) -> Result<ChunkAt, HttpError> {
         if byte == b'\r' {
-            return Ok(At::SizeLf { size });
+            return Ok(ChunkAt::SizeLf { size });
         }
         pay(&mut self.extensions, HttpError::ChunkExtension)?;
-        Ok(if byte == b';' { At::Extension { size } } else { At::Blank { size } })
+        Ok(if byte == b';' { ChunkAt::Extension { size } } else { ChunkAt::Blank { size } })
     }
 }
 
-fn size_digit(size: u64, digits: u8, byte: u8) -> Result<At, HttpError> {
+fn size_digit(size: u64, digits: u8, byte: u8) -> Result<ChunkAt, HttpError> {
     let digit = char::from(byte).to_digit(16).ok_or(HttpError::ChunkSize)?;
     if digits >= DIGITS {
         return Err(HttpError::ChunkSize);
     }
     let size = size.checked_mul(16).and_then(|size| size.checked_add(u64::from(digit)));
-    Ok(At::Size { size: size.ok_or(HttpError::ChunkSize)?, digits: digits.saturating_add(1) })
+    Ok(ChunkAt::Size { size: size.ok_or(HttpError::ChunkSize)?, digits: digits.saturating_add(1) })
 }
 
 fn pay(budget: &mut u32, error: HttpError) -> Result<(), HttpError> {

@@ -10,7 +10,7 @@ use ota_proto::{Coding, ContentRange, Media, ResponseHead, number, same_word, se
 
 use super::{FetchLimits, HttpError};
 
-/// The headers that matter; [`Head::add`] identifies them by their index.
+/// The headers that matter; [`HeadReader::add`] identifies them by their index.
 pub(crate) const KNOWN: [&str; 8] = [
     "content-encoding",
     "content-length",
@@ -43,10 +43,10 @@ pub(super) enum Framing {
 /// A head that is being received.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Head {
+pub(super) struct HeadReader {
     /// Interim heads before it.
     pub(super) informational: u8,
-    at: At,
+    at: HeadAt,
     /// The consumed bytes of it.
     len: usize,
     /// HTTP/1.0.
@@ -55,13 +55,13 @@ pub(super) struct Head {
     fold: bool,
     coded: bool,
     chunked: bool,
-    pub(super) kept: Kept,
+    pub(super) kept: HeadFields,
 }
 
 /// The parsed values.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Kept {
+pub(super) struct HeadFields {
     status: u16,
     content_length: Option<u64>,
     content_range: Option<ContentRange>,
@@ -75,7 +75,7 @@ pub(super) struct Kept {
 /// The position of the reader in a head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-enum At {
+enum HeadAt {
     /// At its first byte.
     #[default]
     Start,
@@ -90,7 +90,7 @@ enum At {
 }
 
 /// The result of reading a line.
-enum Step {
+enum LineStep {
     /// More bytes are needed.
     More,
     /// This many bytes are consumed.
@@ -99,7 +99,7 @@ enum Step {
     End(usize),
 }
 
-impl Head {
+impl HeadReader {
     /// A head after this many interim ones.
     pub(super) fn new(informational: u8) -> Self {
         Self { informational, ..Self::default() }
@@ -108,13 +108,13 @@ impl Head {
     /// Whether the position is inside a skipped line.
     #[cfg(feature = "record")]
     pub(super) const fn is_passing(&self) -> bool {
-        matches!(self.at, At::Name | At::Value | At::Cr)
+        matches!(self.at, HeadAt::Name | HeadAt::Value | HeadAt::Cr)
     }
 
     /// Whether the position is inside the name of a skipped line.
     #[cfg(feature = "record")]
     pub(super) const fn is_name(&self) -> bool {
-        matches!(self.at, At::Name)
+        matches!(self.at, HeadAt::Name)
     }
 
     /// Reads the available bytes and returns how many were consumed; at the end of the head also
@@ -131,14 +131,16 @@ impl Head {
             debug_assert!(used <= window.len(), "a step uses what it was given");
             let rest = window.get(used..).unwrap_or_default();
             let step = match self.at {
-                At::Start => self.start(rest)?,
-                At::Line => self.line(rest, limits)?,
-                At::Name | At::Value | At::Cr => self.pass(rest)?,
+                HeadAt::Start => self.start(rest)?,
+                HeadAt::Line => self.line(rest, limits)?,
+                HeadAt::Name | HeadAt::Value | HeadAt::Cr => self.pass(rest)?,
             };
             match step {
-                Step::Used(count) if count > 0 => used = used.saturating_add(count),
-                Step::End(count) => return Ok((used.saturating_add(count), Some(self.finish()?))),
-                Step::Used(_) | Step::More => break,
+                LineStep::Used(count) if count > 0 => used = used.saturating_add(count),
+                LineStep::End(count) => {
+                    return Ok((used.saturating_add(count), Some(self.finish()?)));
+                }
+                LineStep::Used(_) | LineStep::More => break,
             }
         }
         if window.len() >= most {
@@ -149,7 +151,7 @@ impl Head {
     }
 
     /// `HTTP/1.1 200` and one more byte; the reason phrase is skipped.
-    fn start(&mut self, rest: &[u8]) -> Result<Step, HttpError> {
+    fn start(&mut self, rest: &[u8]) -> Result<LineStep, HttpError> {
         const START: &[u8; 13] = b"HTTP/1.# ### ";
         for (at, (&byte, &wanted)) in rest.iter().zip(START).enumerate() {
             let good = match wanted {
@@ -163,7 +165,9 @@ impl Head {
                 return Err(HttpError::NotHttp);
             }
         }
-        let Some((front, [_, ..])) = rest.split_first_chunk::<12>() else { return Ok(Step::More) };
+        let Some((front, [_, ..])) = rest.split_first_chunk::<12>() else {
+            return Ok(LineStep::More);
+        };
         let [.., minor, _, a, b, c] = *front;
         let status = [a, b, c].iter().fold(0_u16, |number, digit| {
             number.saturating_mul(10).saturating_add(u16::from(digit & 0x0f))
@@ -173,37 +177,41 @@ impl Head {
             101 => return Err(HttpError::Upgraded),
             _ => {}
         }
-        (self.old, self.kept.status, self.at) = (minor == b'0', status, At::Value);
-        Ok(Step::Used(front.len()))
+        (self.old, self.kept.status, self.at) = (minor == b'0', status, HeadAt::Value);
+        Ok(LineStep::Used(front.len()))
     }
 
     /// Reads the empty line, a line that matters, or the beginning of another one.
-    fn line(&mut self, rest: &[u8], limits: &FetchLimits) -> Result<Step, HttpError> {
+    fn line(&mut self, rest: &[u8], limits: &FetchLimits) -> Result<LineStep, HttpError> {
         match rest {
-            [] | [b'\r'] => return Ok(Step::More),
-            [b'\n', ..] => return Ok(Step::End(1)),
-            [b'\r', b'\n', ..] => return Ok(Step::End(2)),
+            [] | [b'\r'] => return Ok(LineStep::More),
+            [b'\n', ..] => return Ok(LineStep::End(1)),
+            [b'\r', b'\n', ..] => return Ok(LineStep::End(2)),
             // A continuation of the line before (RFC 9112 §5.2).
             [b' ' | b'\t', ..] if self.fold => {
-                self.at = At::Value;
-                return Ok(Step::Used(1));
+                self.at = HeadAt::Value;
+                return Ok(LineStep::Used(1));
             }
             _ => {}
         }
         let Some(len) = rest.iter().position(|&byte| !is_token(byte)) else {
             // A name that is longer than every known one is unknown.
-            return Ok(if rest.len() > LONGEST { self.pass_from(At::Name, 1) } else { Step::More });
+            return Ok(if rest.len() > LONGEST {
+                self.pass_from(HeadAt::Name, 1)
+            } else {
+                LineStep::More
+            });
         };
         let (name, behind) = rest.split_at_checked(len).unwrap_or_default();
         let (Some(b':'), 1..) = (behind.first(), len) else { return Err(HttpError::Header) };
         let Some(known) = self.known(name) else {
-            return Ok(self.pass_from(At::Value, len.saturating_add(1)));
+            return Ok(self.pass_from(HeadAt::Value, len.saturating_add(1)));
         };
         let line = rest.get(..limits.line).unwrap_or(rest);
         let Some(end) = line.iter().position(|&byte| byte == b'\n') else {
             return match rest.len() >= limits.line {
-                false => Ok(Step::More),
-                true if known == MEDIA => Ok(self.pass_from(At::Value, len.saturating_add(1))),
+                false => Ok(LineStep::More),
+                true if known == MEDIA => Ok(self.pass_from(HeadAt::Value, len.saturating_add(1))),
                 true => Err(HttpError::HeadTooLong),
             };
         };
@@ -215,32 +223,32 @@ impl Head {
         }
         self.add(known, value.trim_ascii(), limits)?;
         self.fold = known == MEDIA;
-        Ok(Step::Used(end.saturating_add(1)))
+        Ok(LineStep::Used(end.saturating_add(1)))
     }
 
-    fn pass_from(&mut self, at: At, used: usize) -> Step {
+    fn pass_from(&mut self, at: HeadAt, used: usize) -> LineStep {
         (self.at, self.fold) = (at, true);
-        Step::Used(used)
+        LineStep::Used(used)
     }
 
     /// Skips a line, or the available part of it.
-    fn pass(&mut self, rest: &[u8]) -> Result<Step, HttpError> {
+    fn pass(&mut self, rest: &[u8]) -> Result<LineStep, HttpError> {
         let mut at = self.at;
         for (&byte, used) in rest.iter().zip(1..) {
             at = match (at, byte) {
-                (At::Value, _) if is_text(byte) => At::Value,
-                (At::Name, b':') => At::Value,
-                (At::Name, _) if is_token(byte) => At::Name,
-                (At::Value, b'\r') => At::Cr,
-                (At::Value | At::Cr, b'\n') => {
-                    self.at = At::Line;
-                    return Ok(Step::Used(used));
+                (HeadAt::Value, _) if is_text(byte) => HeadAt::Value,
+                (HeadAt::Name, b':') => HeadAt::Value,
+                (HeadAt::Name, _) if is_token(byte) => HeadAt::Name,
+                (HeadAt::Value, b'\r') => HeadAt::Cr,
+                (HeadAt::Value | HeadAt::Cr, b'\n') => {
+                    self.at = HeadAt::Line;
+                    return Ok(LineStep::Used(used));
                 }
                 _ => return Err(HttpError::Header),
             };
         }
         self.at = at;
-        Ok(Step::Used(rest.len()))
+        Ok(LineStep::Used(rest.len()))
     }
 
     /// The index in [`KNOWN`] of a header that matters in an answer of this status.
@@ -306,7 +314,7 @@ impl Head {
     }
 }
 
-impl Kept {
+impl HeadFields {
     pub(super) fn head(&self) -> ResponseHead<'_> {
         ResponseHead {
             status: self.status,
@@ -322,7 +330,7 @@ impl Kept {
 }
 
 /// Hides the location: its query may be a credential.
-impl fmt::Debug for Kept {
+impl fmt::Debug for HeadFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.head().fmt(f)
     }

@@ -55,9 +55,9 @@ use core::ops::Range;
 use ota_proto::url::Url;
 use ota_proto::{Misuse, ResponseHead};
 
-use self::chunked::{Chunked, Step};
+use self::chunked::{ChunkStep, Chunked};
 pub use self::error::{HttpError, RequestError};
-use self::head::{Framing, Head, Kept};
+use self::head::{Framing, HeadFields, HeadReader};
 pub use self::request::USER_AGENT;
 #[cfg(feature = "record")]
 pub(crate) use self::{
@@ -119,7 +119,7 @@ pub struct Fetch {
     limits: FetchLimits,
     phase: Phase,
     /// The values of the last head.
-    kept: Kept,
+    kept: HeadFields,
     /// Bytes of body in the last [`FetchFound::Body`] that were not taken yet; never more than the phase
     /// has left, so 0 outside a body.
     offered: usize,
@@ -166,7 +166,7 @@ pub enum Closed {
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
 enum Phase {
     /// Before the end of the final head.
-    Head(Head),
+    Head(HeadReader),
     /// A body of known length; bytes to come, never 0.
     Length(u64),
     /// A chunked body.
@@ -201,8 +201,8 @@ impl Fetch {
         fresh: bool,
     ) -> Result<Self, RequestError> {
         let request = request::encode(url, user, from, fresh, limits.request)?;
-        let phase = Phase::Head(Head::default());
-        Ok(Self { request, sent: 0, limits, phase, kept: Kept::default(), offered: 0 })
+        let phase = Phase::Head(HeadReader::default());
+        Ok(Self { request, sent: 0, limits, phase, kept: HeadFields::default(), offered: 0 })
     }
 
     /// Returns the bytes of the request that are still to be sent; empty once all are.
@@ -261,9 +261,9 @@ impl Fetch {
                 self.phase = Phase::Chunked(chunked);
                 self.forget_head();
                 match step {
-                    Step::More => Ok(FetchReceived { consumed, found: FetchFound::Nothing }),
-                    Step::Data(left) => Ok(self.offer(rx, consumed, Some(left))),
-                    Step::End => {
+                    ChunkStep::More => Ok(FetchReceived { consumed, found: FetchFound::Nothing }),
+                    ChunkStep::Data(left) => Ok(self.offer(rx, consumed, Some(left))),
+                    ChunkStep::End => {
                         self.phase = Phase::Done;
                         Ok(FetchReceived { consumed, found: FetchFound::End })
                     }
@@ -310,7 +310,11 @@ impl Fetch {
 
     // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
-    fn receive_head(&mut self, rx: &[u8], mut head: Head) -> Result<FetchReceived<'_>, HttpError> {
+    fn receive_head(
+        &mut self,
+        rx: &[u8],
+        mut head: HeadReader,
+    ) -> Result<FetchReceived<'_>, HttpError> {
         let mut consumed = 0_usize;
         loop {
             debug_assert!(consumed <= rx.len(), "a head consumes what it was given");
@@ -326,7 +330,7 @@ impl Fetch {
                     return Err(HttpError::Informational);
                 }
                 Framing::Interim => {
-                    head = Head::new(head.informational.saturating_add(1));
+                    head = HeadReader::new(head.informational.saturating_add(1));
                     continue;
                 }
                 Framing::Length(0) => Phase::Done,
@@ -343,7 +347,7 @@ impl Fetch {
     // Not inlined: each copy costs flash.
     #[inline(never)]
     fn forget_head(&mut self) {
-        self.kept = Kept::default();
+        self.kept = HeadFields::default();
     }
 
     /// Offers the bytes after `start`, at most `left` of them.

@@ -36,7 +36,7 @@ pub use config::{
     ConfigError, ConnectLogin, Password, SessionConfig, SessionLimits, SessionTiming,
 };
 pub use expiry::Expiry;
-pub use reconnect::{Attempt, Ended, Reconnect, ReconnectConfig};
+pub use reconnect::{Attempt, AttemptEnd, Reconnect, ReconnectConfig};
 pub use session::{
     AckId, Deadline, Outgoing, PublishError, PublishHandle, Published, Purpose, Session,
     SessionError, SessionFound, SessionPhase, SessionReceived, SessionTimer, SubId, SubscribeError,

@@ -42,7 +42,7 @@ impl Default for ReconnectConfig {
 /// How an attempt to open a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Ended {
+pub enum AttemptEnd {
     /// There was no session (not connected, no CONNACK, the service was unavailable), or we ended
     /// an open one because of an error, such as a time-out.
     Failed,
@@ -75,12 +75,12 @@ pub struct Attempt {
 /// ```
 /// use core::time::Duration;
 /// use ota_proto::Instant;
-/// use ota_wire::mqtt::{Ended, Reconnect, ReconnectConfig};
+/// use ota_wire::mqtt::{AttemptEnd, Reconnect, ReconnectConfig};
 ///
 /// let mut reconnect = Reconnect::new(ReconnectConfig::default(), 7, Instant::ZERO);
 /// let now = Instant::from_secs(10);
 /// reconnect.handle_connect(now);
-/// let next = reconnect.handle_ended(now, Ended::Failed, false);
+/// let next = reconnect.handle_ended(now, AttemptEnd::Failed, false);
 /// assert!(next.at >= now + Duration::from_secs(5), "the platform's limit");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -126,33 +126,33 @@ impl Reconnect {
 
     /// Reports the end of the attempt or session; decides about the next. `open`: an update is
     /// open, so the cloud's time-out is running.
-    pub fn handle_ended(&mut self, now: Instant, how: Ended, open: bool) -> Attempt {
+    pub fn handle_ended(&mut self, now: Instant, how: AttemptEnd, open: bool) -> Attempt {
         let config = self.config;
         let up_for = self.up.take().map_or(Micros::ZERO, |up| now.past(up));
-        if up_for >= config.stable && how != Ended::Blocked {
+        if up_for >= config.stable && how != AttemptEnd::Blocked {
             self.failures = 0;
         }
         let cap = if open { config.cap_open } else { config.cap };
         let wait = match how {
-            Ended::Planned => Micros::ZERO,
+            AttemptEnd::Planned => Micros::ZERO,
             // A refused login gets the longest pause at once, with jitter.
-            Ended::LoginRefused => config.cap.less(self.rng.up_to(config.cap.part(4))),
-            Ended::Failed | Ended::Lost | Ended::Blocked => {
+            AttemptEnd::LoginRefused => config.cap.less(self.rng.up_to(config.cap.part(4))),
+            AttemptEnd::Failed | AttemptEnd::Lost | AttemptEnd::Blocked => {
                 let factor = 1_u32.checked_shl(self.failures);
                 let range = factor.map_or(cap, |factor| config.base.times(factor).min(cap));
                 self.rng.up_to(range)
             }
         };
-        if how != Ended::Planned {
+        if how != AttemptEnd::Planned {
             self.failures = self.failures.saturating_add(1);
         }
         let earliest = self.last.map_or(now, |last| now.max(last + config.min_interval));
         let latest = match how {
-            Ended::LoginRefused => earliest.max(now + config.cap),
+            AttemptEnd::LoginRefused => earliest.max(now + config.cap),
             _ => earliest.max(now + cap),
         };
         self.next = (earliest + wait).min(latest);
-        Attempt { at: self.next, kicked: how == Ended::Lost && self.count_loss(now) }
+        Attempt { at: self.next, kicked: how == AttemptEnd::Lost && self.count_loss(now) }
     }
 
     /// Records a lost session; `true` if it is the third within the window.

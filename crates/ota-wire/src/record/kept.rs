@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 use crate::client::{Client, Effect, Input, Link};
 
 /// A recorded input: the relevant received bytes, and of a publication its length.
-pub type KeptInput<'a> = Input<'a, Kept<'a>, usize>;
+pub type KeptInput<'a> = Input<'a, KeptBytes<'a>, usize>;
 
 /// The recorded form of received bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept<'a> {
+pub struct KeptBytes<'a> {
     /// The relevant bytes, with secrets replaced.
     pub front: &'a [u8],
     /// The number of further bytes.
     pub more: usize,
 }
 
-impl Kept<'_> {
+impl KeptBytes<'_> {
     /// The number of bytes.
     #[must_use]
     pub const fn count(&self) -> usize {
@@ -82,11 +82,11 @@ impl<'a> KeptInput<'a> {
         client.handle(now, self.map(|_, _| scratch.as_slice(), |_| scratch.as_slice()))
     }
 
-    fn bytes(&self) -> Kept<'a> {
+    fn bytes(&self) -> KeptBytes<'a> {
         match self {
             Self::Received { bytes, .. } => *bytes,
-            Self::Publish { payload, .. } => Kept { more: *payload, ..Kept::default() },
-            _ => Kept::default(),
+            Self::Publish { payload, .. } => KeptBytes { more: *payload, ..KeptBytes::default() },
+            _ => KeptBytes::default(),
         }
     }
 }

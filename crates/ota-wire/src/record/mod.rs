@@ -58,8 +58,8 @@ use crate::client::{
 use crate::mqtt::{self, PublishError, PublishHandle, SubId, SubscribeError};
 
 use hide::Hider;
-pub use kept::{Kept, KeptInput};
-pub use replay::{Recording, RecordingError, Replay, Step};
+pub use kept::{KeptBytes, KeptInput};
+pub use replay::{Recording, RecordingError, Replay, ReplayStep};
 use tape::Tape;
 
 /// A client that can record its inputs: see the [module](self). All inputs go through
@@ -188,7 +188,7 @@ impl Noted for Recorder {
             let kept = input.map(
                 |link, all| {
                     let front = hider.received(&self.client, link, all);
-                    Kept { front, more: all.len().saturating_sub(front.len()) }
+                    KeptBytes { front, more: all.len().saturating_sub(front.len()) }
                 },
                 <[u8]>::len,
             );

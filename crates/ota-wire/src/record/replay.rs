@@ -168,7 +168,7 @@ pub struct Replay<'a> {
 
 /// One input and its effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step<'a> {
+pub struct ReplayStep<'a> {
     /// Its time.
     pub at: Instant,
     /// The input.
@@ -191,10 +191,10 @@ impl<'a> Replay<'a> {
     }
 
     /// Replays the next input; `None` at the end.
-    pub fn step(&mut self) -> Option<Step<'_>> {
+    pub fn step(&mut self) -> Option<ReplayStep<'_>> {
         let (at, input) = self.next_input()?;
         let effect = input.clone().give(&mut self.client, at, &mut self.scratch);
-        Some(Step { at, input, effect })
+        Some(ReplayStep { at, input, effect })
     }
 
     fn next_input(&mut self) -> Option<(Instant, KeptInput<'a>)> {

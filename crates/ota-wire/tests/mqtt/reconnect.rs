@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ota_proto::{Instant, Micros};
-use ota_wire::mqtt::{Attempt, Ended, Reconnect, ReconnectConfig};
+use ota_wire::mqtt::{Attempt, AttemptEnd, Reconnect, ReconnectConfig};
 
 use crate::common::{at, ms};
 
@@ -12,10 +12,10 @@ fn new(seed: u64) -> Reconnect {
 }
 
 /// One attempt that ends `after` its start.
-fn attempt(reconnect: &mut Reconnect, after: Duration, how: Ended, open: bool) -> Attempt {
+fn attempt(reconnect: &mut Reconnect, after: Duration, how: AttemptEnd, open: bool) -> Attempt {
     let now = reconnect.next();
     reconnect.handle_connect(now);
-    if how == Ended::Lost {
+    if how == AttemptEnd::Lost {
         reconnect.handle_up(now);
     }
     reconnect.handle_ended(now + after, how, open)
@@ -40,7 +40,8 @@ fn connects_are_5_s_apart_and_waits_grow_to_the_cap() {
             for round in 0..12_u32 {
                 let start = reconnect.next();
                 let end = start + Duration::from_millis(10);
-                let next = attempt(&mut reconnect, Duration::from_millis(10), Ended::Failed, open);
+                let next =
+                    attempt(&mut reconnect, Duration::from_millis(10), AttemptEnd::Failed, open);
                 assert!(next.at >= start + Duration::from_secs(5), "minimum interval");
                 assert!(next.at.since(end) <= Duration::from_secs(cap), "cap");
                 assert_eq!(next.at, reconnect.next());
@@ -63,9 +64,9 @@ fn the_floor_counts_from_the_connect_packet() {
     let mut reconnect = new(1);
     reconnect.handle_connect(at(10));
     reconnect.handle_connect(at(18));
-    assert!(reconnect.handle_ended(at(19), Ended::Planned, false).at == at(23));
+    assert!(reconnect.handle_ended(at(19), AttemptEnd::Planned, false).at == at(23));
     reconnect.handle_connect(at(23));
-    assert!(reconnect.handle_ended(at(99), Ended::Planned, false).at == at(99));
+    assert!(reconnect.handle_ended(at(99), AttemptEnd::Planned, false).at == at(99));
 }
 
 #[test]
@@ -75,11 +76,11 @@ fn only_a_session_of_60_s_forgets_the_failures() {
             .map(|seed| {
                 let mut reconnect = new(seed);
                 for _ in 0..8 {
-                    attempt(&mut reconnect, Duration::ZERO, Ended::Failed, false);
+                    attempt(&mut reconnect, Duration::ZERO, AttemptEnd::Failed, false);
                 }
                 let start = reconnect.next();
                 let length = Duration::from_millis(millis);
-                let next = attempt(&mut reconnect, length, Ended::Lost, false);
+                let next = attempt(&mut reconnect, length, AttemptEnd::Lost, false);
                 next.at.since(start + length)
             })
             .max()
@@ -94,7 +95,7 @@ fn a_refused_login_is_slow_at_once() {
     for seed in 0..100 {
         let mut reconnect = new(seed);
         let start = reconnect.next();
-        let next = attempt(&mut reconnect, Duration::ZERO, Ended::LoginRefused, true);
+        let next = attempt(&mut reconnect, Duration::ZERO, AttemptEnd::LoginRefused, true);
         let wait = next.at.since(start);
         assert!((225..=300).contains(&wait.as_secs()), "{wait:?}");
     }
@@ -106,12 +107,12 @@ fn three_kicks_within_a_minute_are_reported_once() {
     let mut reconnect = Reconnect::new(config, 3, at(0));
     let second = Duration::from_secs(1);
     let kicks: Vec<_> =
-        (0..7).map(|_| attempt(&mut reconnect, second, Ended::Lost, false).kicked).collect();
+        (0..7).map(|_| attempt(&mut reconnect, second, AttemptEnd::Lost, false).kicked).collect();
     assert_eq!(kicks, [false, false, true, false, false, true, false]);
     // Rarer ones are ordinary losses.
     let mut reconnect = Reconnect::new(config, 3, at(0));
     let length = Duration::from_secs(31);
-    assert!((0..9).all(|_| !attempt(&mut reconnect, length, Ended::Lost, false).kicked));
+    assert!((0..9).all(|_| !attempt(&mut reconnect, length, AttemptEnd::Lost, false).kicked));
 }
 
 #[test]
@@ -119,7 +120,7 @@ fn the_same_seed_gives_the_same_waits() {
     let waits = |seed| {
         let mut reconnect = new(seed);
         (0..20)
-            .map(|_| attempt(&mut reconnect, Duration::ZERO, Ended::Failed, false).at)
+            .map(|_| attempt(&mut reconnect, Duration::ZERO, AttemptEnd::Failed, false).at)
             .collect::<Vec<Instant>>()
     };
     assert_eq!(waits(5), waits(5));
@@ -134,7 +135,7 @@ fn extreme_numbers_saturate() {
         ReconnectConfig { min_interval: long, base: long, cap: long, ..Default::default() };
     let mut reconnect = Reconnect::new(config, 1, ms(1));
     for _ in 0..40 {
-        attempt(&mut reconnect, most, Ended::Failed, false);
+        attempt(&mut reconnect, most, AttemptEnd::Failed, false);
     }
     assert_eq!(reconnect.next(), Instant::MAX);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time;
 
 use ota_proto::OpId;
-use ota_wire::adapter::{DriverEvent, Target};
+use ota_wire::adapter::{DriverEvent, LinkTarget};
 use ota_wire::client::{AddError, DeviceIndex, Link};
 use ota_wire::mqtt::{self, Expiry};
 
@@ -104,7 +104,7 @@ impl Default for Options {
 pub enum Step {
     /// Open this link; answer with [`super::Engine::handle_connected`] or
     /// [`super::Engine::handle_connect_failed`]. The previous link of its kind was closed.
-    Connect(Target),
+    Connect(LinkTarget),
     /// Close this link, or stop opening it. Needs no answer.
     Close(Link),
     /// Run this on the blocking pool; answer with [`super::Engine::handle_finished`].

@@ -19,7 +19,7 @@ use crate::files::whole::Spare;
 use crate::files::{version_file, walk};
 use files::{Files, Folder};
 pub use state::Side;
-use state::{Mark, State};
+use state::{AbState, Mark};
 
 const LINK: &str = "current";
 const LINK_NEW: &str = "current.new";
@@ -144,7 +144,7 @@ impl AbSlots {
     pub fn restarted(&self, boot: &str) -> Result<(), HostError> {
         let done = || {
             let (state, _) = self.look()?;
-            let next = State { due: false, boot: state::boot(boot), ..state.clone() };
+            let next = AbState { due: false, boot: state::boot(boot), ..state.clone() };
             self.put(&state, &next)
         };
         self.locked(done).map_err(|why| self.explain("switch", why))
@@ -210,20 +210,20 @@ impl AbSlots {
         walk::folder_in(&self.dir, side.name())
     }
 
-    fn look(&self) -> io::Result<(State, Side)> {
+    fn look(&self) -> io::Result<(AbState, Side)> {
         let link = self.files.read_link(LINK)?;
         let link = Side::from_name(&link).ok_or(io::ErrorKind::InvalidData)?;
         let state = match self.files.read(STATE) {
             // Without a state file the link is right.
-            Ok(text) => State::from_text(&text),
+            Ok(text) => AbState::from_text(&text),
             Err(why) if matches!(why.kind(), io::ErrorKind::NotFound) => None,
             Err(why) if matches!(why.kind(), io::ErrorKind::InvalidData) => None,
             Err(why) => return Err(why),
         };
-        Ok((state.unwrap_or(State::new(Mark::Confirmed, link)), link))
+        Ok((state.unwrap_or(AbState::new(Mark::Confirmed, link)), link))
     }
 
-    fn put(&self, state: &State, next: &State) -> io::Result<()> {
+    fn put(&self, state: &AbState, next: &AbState) -> io::Result<()> {
         if state != next {
             self.files.write(STATE_NEW, &next.to_text())?;
             self.files.rename(STATE_NEW, STATE)?;

@@ -67,7 +67,7 @@ const MARKS: [(Mark, &str); 5] = [
 
 /// The content of the file `state`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct State {
+pub(super) struct AbState {
     pub(super) mark: Mark,
     pub(super) side: Side,
     /// Starts on trial, each counted before it happens.
@@ -86,7 +86,7 @@ pub(super) fn boot(id: &str) -> String {
     id.chars().filter(char::is_ascii_graphic).take(BOOT).collect()
 }
 
-impl State {
+impl AbState {
     pub(super) const fn new(mark: Mark, side: Side) -> Self {
         Self { mark, side, starts: 0, boot: String::new(), due: false }
     }
@@ -101,7 +101,7 @@ impl State {
         text
     }
 
-    /// `None` for a text that [`State::to_text`] never writes.
+    /// `None` for a text that [`AbState::to_text`] never writes.
     pub(super) fn from_text(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         if lines.next()? != "ota-slots 1" {

@@ -398,23 +398,23 @@ fn a_restart_is_due_until_it_was_done_or_the_machine_was_started() {
 
 #[test]
 fn a_state_that_nobody_wrote_says_nothing() {
-    let good = State { mark: Mark::Trial, side: Side::B, starts: 2, boot: "x".into(), due: true };
+    let good = AbState { mark: Mark::Trial, side: Side::B, starts: 2, boot: "x".into(), due: true };
     let text = good.to_text();
-    assert_eq!(State::from_text(&text), Some(good));
+    assert_eq!(AbState::from_text(&text), Some(good));
     let second = text.replace("ota-slots 1", "ota-slots 2");
     for bad in ["", "\n", "ota-slots 1\n", &second] {
-        assert_eq!(State::from_text(bad), None, "{bad:?}");
+        assert_eq!(AbState::from_text(bad), None, "{bad:?}");
     }
     for end in 0..text.len() {
-        assert_eq!(State::from_text(&text[..end]), None, "cut at {end}");
+        assert_eq!(AbState::from_text(&text[..end]), None, "cut at {end}");
     }
-    assert_eq!(State::from_text(&format!("{text}more\n")), None);
+    assert_eq!(AbState::from_text(&format!("{text}more\n")), None);
     for (length, fits) in [(0, true), (64, true), (65, false)] {
         let long = text.replace("boot x", &format!("boot {}", "x".repeat(length)));
-        assert_eq!(State::from_text(&long).is_some(), fits, "{length}");
+        assert_eq!(AbState::from_text(&long).is_some(), fits, "{length}");
     }
-    assert_eq!(State::from_text(&text.replace("starts 2", "starts 256")), None);
-    assert_eq!(State::from_text(&text.replace("trial b", "trial c")), None);
+    assert_eq!(AbState::from_text(&text.replace("starts 2", "starts 256")), None);
+    assert_eq!(AbState::from_text(&text.replace("trial b", "trial c")), None);
 }
 
 #[test]

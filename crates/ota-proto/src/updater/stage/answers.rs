@@ -7,11 +7,11 @@ use crate::input::{Answer, ResponseHead};
 use crate::output::{Body, OpId, State, Work};
 use crate::updater::Updater;
 use crate::updater::attempt::{Attempt, PROGRESS};
-use crate::updater::storage::Task;
+use crate::updater::storage::SlotTask;
 use crate::url::SecretUrl;
 
-use super::fetching::{End, Net, Stream};
-use super::judge::{Asked, Verdict, etag_of, judge};
+use super::fetching::{BodyEnd, Net, Stream};
+use super::judge::{AnswerVerdict, Asked, etag_of, judge};
 use super::{Stage, Why};
 
 /// The most restarts from zero after answers that do not fit the stored bytes. Then any answer is
@@ -52,11 +52,11 @@ impl Updater {
             attempt.answer = Answer::of(head);
         }
         match verdict {
-            Verdict::Take { skip, declared } => {
+            AnswerVerdict::Take { skip, declared } => {
                 self.begin_body(op, skip, declared, head);
                 return Ok(());
             }
-            Verdict::Restart { body } => {
+            AnswerVerdict::Restart { body } => {
                 if let Some(attempt) = &mut self.update {
                     attempt.faults.restarts = attempt.faults.restarts.saturating_add(1);
                 }
@@ -67,14 +67,14 @@ impl Updater {
                 }
                 self.end_fetch(Net::Due { hop: None, hops: 0 });
             }
-            Verdict::Redirect(url) => {
+            AnswerVerdict::Redirect(url) => {
                 self.end_fetch(Net::Due { hop: Some(SecretUrl(url)), hops });
             }
-            Verdict::Refused => self.ask_for_url(Why::Refused),
-            Verdict::Missing => self.ask_for_url(Why::Gone),
-            Verdict::Gone => self.fail(Reason::NotFound),
-            Verdict::Later(reason, after) => self.fetch_fault(reason, after),
-            Verdict::Fault(reason) => self.fetch_fault(reason, None),
+            AnswerVerdict::Refused => self.ask_for_url(Why::Refused),
+            AnswerVerdict::Missing => self.ask_for_url(Why::Gone),
+            AnswerVerdict::Gone => self.fail(Reason::NotFound),
+            AnswerVerdict::Later(reason, after) => self.fetch_fault(reason, after),
+            AnswerVerdict::Fault(reason) => self.fetch_fault(reason, None),
         }
         Err(FetchError::Refused)
     }
@@ -126,23 +126,23 @@ impl Updater {
         }
         let at = attempt.stored;
         let end = at.saturating_add(taken);
-        let op = self.begin_job(Task::Write { end });
+        let op = self.begin_job(SlotTask::Write { end });
         debug_assert!(consumed <= data.len(), "no more is taken than there is");
         let bytes = data.get(..consumed).unwrap_or_default();
         Ok(Body { consumed, work: Some((op, Work::Write { at, bytes })) })
     }
 
     pub(in crate::updater) fn on_body_end(&mut self, op: OpId) {
-        self.end_stream(op, End::Clean);
+        self.end_stream(op, BodyEnd::Clean);
     }
 
     pub(in crate::updater) fn on_fetch_failed(&mut self, op: OpId, error: TransportError) {
-        self.end_stream(op, End::Failed(error.into()));
+        self.end_stream(op, BodyEnd::Failed(error.into()));
     }
 
     /// Notes the end of the answer. A write may still be in progress; [`Self::settle_stream`]
     /// judges the end after it.
-    fn end_stream(&mut self, op: OpId, end: End) {
+    fn end_stream(&mut self, op: OpId, end: BodyEnd) {
         let Some(attempt) = &mut self.update else { return };
         match &mut attempt.stage {
             Stage::Fetching(Net::Body(stream)) if stream.op == op => {
@@ -150,8 +150,8 @@ impl Updater {
             }
             Stage::Fetching(Net::Asked { op: asked, .. }) if *asked == op => {
                 let reason = match end {
-                    End::Clean => Reason::Closed,
-                    End::Failed(reason) => reason,
+                    BodyEnd::Clean => Reason::Closed,
+                    BodyEnd::Failed(reason) => reason,
                 };
                 attempt.answer = None;
                 self.forget_fetch();
@@ -179,8 +179,8 @@ impl Updater {
         }
         match stream.end {
             None => {}
-            Some(End::Clean) => self.end_short(),
-            Some(End::Failed(reason)) => self.fetch_fault(reason, None),
+            Some(BodyEnd::Clean) => self.end_short(),
+            Some(BodyEnd::Failed(reason)) => self.fetch_fault(reason, None),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::time::Instant;
 use crate::updater::Updater;
 use crate::updater::attempt::Attempt;
 use crate::updater::result::Owing;
-use crate::updater::storage::{Job, Task};
+use crate::updater::storage::{SlotJob, SlotTask};
 use crate::url::SecretUrl;
 
 use super::{Stage, Why};
@@ -44,7 +44,7 @@ pub(in crate::updater) struct Stream {
     /// Since when *we* do not read: the deadlines are paused.
     pub(in crate::updater) paused: Option<Instant>,
     /// The body has ended; a write may still be in progress.
-    pub(in crate::updater) end: Option<End>,
+    pub(in crate::updater) end: Option<BodyEnd>,
 }
 
 impl Stream {
@@ -58,7 +58,7 @@ impl Stream {
 /// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(in crate::updater) enum End {
+pub(in crate::updater) enum BodyEnd {
     /// As its framing requires.
     Clean,
     /// Early.
@@ -119,7 +119,7 @@ impl Updater {
         });
         // The bytes of an earlier answer are counted first.
         let writing =
-            matches!(&self.job, Some(Job { task: Task::Write { .. }, orphan: false, .. }));
+            matches!(&self.job, Some(SlotJob { task: SlotTask::Write { .. }, orphan: false, .. }));
         due && !self.stopping && self.gate.fetch && self.owing == Owing::None && !writing
     }
 
@@ -164,7 +164,7 @@ impl Updater {
                 if stream.unread_until(timing).is_some_and(|at| at <= now) =>
             {
                 self.cancel = Some(stream.op);
-                stream.end = Some(End::Failed(Reason::Network));
+                stream.end = Some(BodyEnd::Failed(Reason::Network));
             }
             Stage::Fetching(Net::Asked { deadline, .. }) if *deadline <= now => {
                 self.fetch_fault(Reason::Network, None);
@@ -176,7 +176,7 @@ impl Updater {
                 let slow = stream.window <= now && stream.bytes < least;
                 if slow || stream.idle <= now {
                     self.cancel = Some(stream.op);
-                    stream.end = Some(End::Failed(Reason::Network));
+                    stream.end = Some(BodyEnd::Failed(Reason::Network));
                 } else if stream.window <= now {
                     stream.window = now + timing.rate_window;
                     stream.bytes = 0;
@@ -212,19 +212,19 @@ impl Updater {
 
     /// The slot's next work during a download or a pause: sync stored bytes, hash them with
     /// trailing verification, and erase the next unit.
-    pub(super) fn next_of_download(&self, attempt: &Attempt) -> Option<Task> {
+    pub(super) fn next_of_download(&self, attempt: &Attempt) -> Option<SlotTask> {
         if self.is_checkpoint_due(attempt) {
-            return Some(Task::Sync { upto: attempt.stored });
+            return Some(SlotTask::Sync { upto: attempt.stored });
         }
         let trailing = self.cfg.verify == Verify::Trailing;
         if trailing && attempt.synced > attempt.hashed {
-            return Some(Task::Digest { upto: attempt.synced });
+            return Some(SlotTask::Digest { upto: attempt.synced });
         }
         let open = !self.stopping
             && matches!(&attempt.stage,
             Stage::Fetching(Net::Body(stream)) if stream.skip == 0 && stream.end.is_none());
         let needs = attempt.stored < attempt.image.size && attempt.erased <= attempt.stored;
         (open && needs && self.may_write(attempt))
-            .then(|| Task::Erase { end: self.erase_end(attempt.stored) })
+            .then(|| SlotTask::Erase { end: self.erase_end(attempt.stored) })
     }
 }

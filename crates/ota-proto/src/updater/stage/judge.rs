@@ -34,7 +34,7 @@ pub(super) struct Asked<'a> {
 
 /// The decision about an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum AnswerVerdict {
     /// Take the body, without its first `skip` bytes.
     Take { skip: u64, declared: bool },
     /// Restart from zero, because the body does not continue the stored bytes. `Some`: with this
@@ -57,25 +57,25 @@ pub(super) enum Verdict {
 /// Judges an answer.
 // Not inlined: that would widen the caller's stack frame and cost flash.
 #[inline(never)]
-pub(super) fn judge(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
+pub(super) fn judge(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> AnswerVerdict {
     match head.status {
-        200 | 206 if is_compressed(asked, head) => Verdict::Fault(Reason::Encoded),
+        200 | 206 if is_compressed(asked, head) => AnswerVerdict::Fault(Reason::Encoded),
         200 => judge_whole(asked, head),
         206 => judge_part(asked, head),
         301 | 302 | 303 | 307 | 308 => judge_redirect(cfg, asked, head),
         // The refusal of a redirect's target does not concern the offer's URL, which is tried
         // again.
-        401 | 403 if asked.hops > 0 => Verdict::Fault(Reason::Unauthorized),
-        404 | 410 if asked.hops > 0 => Verdict::Fault(Reason::NotFound),
-        401 | 403 => Verdict::Refused,
-        404 => Verdict::Missing,
-        410 => Verdict::Gone,
+        401 | 403 if asked.hops > 0 => AnswerVerdict::Fault(Reason::Unauthorized),
+        404 | 410 if asked.hops > 0 => AnswerVerdict::Fault(Reason::NotFound),
+        401 | 403 => AnswerVerdict::Refused,
+        404 => AnswerVerdict::Missing,
+        410 => AnswerVerdict::Gone,
         416 => judge_unsatisfiable(asked, head),
         // "Network Authentication Required": a captive portal.
-        511 if asked.plain => Verdict::Fault(Reason::OddStatus),
-        408 | 429 => Verdict::Later(Reason::TryLater, later(head)),
-        500..=599 => Verdict::Later(Reason::ServerError, later(head)),
-        _ => Verdict::Fault(Reason::OddStatus),
+        511 if asked.plain => AnswerVerdict::Fault(Reason::OddStatus),
+        408 | 429 => AnswerVerdict::Later(Reason::TryLater, later(head)),
+        500..=599 => AnswerVerdict::Later(Reason::ServerError, later(head)),
+        _ => AnswerVerdict::Fault(Reason::OddStatus),
     }
 }
 
@@ -91,30 +91,30 @@ fn is_compressed(asked: &Asked<'_>, head: &ResponseHead<'_>) -> bool {
     head.coding.is_some_and(Coding::is_real) && head.content_length != size && total != size
 }
 
-fn judge_whole(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
+fn judge_whole(asked: &Asked<'_>, head: &ResponseHead<'_>) -> AnswerVerdict {
     if head.content_length.is_some_and(|length| length != asked.size) {
-        return Verdict::Fault(Reason::OtherLength);
+        return AnswerVerdict::Fault(Reason::OtherLength);
     }
     let declared = head.content_length.is_some();
     if asked.from == 0 {
-        return Verdict::Take { skip: 0, declared };
+        return AnswerVerdict::Take { skip: 0, declared };
     }
     // Over plain http an answer without a length may be a captive portal's page, so the stored
     // bytes are kept.
     let same = if declared { etag_of(head) == asked.etag } else { asked.plain };
     if asked.firm || same {
-        return Verdict::Take { skip: asked.from, declared };
+        return AnswerVerdict::Take { skip: asked.from, declared };
     }
-    Verdict::Restart { body: Some(declared) }
+    AnswerVerdict::Restart { body: Some(declared) }
 }
 
-fn judge_part(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
+fn judge_part(asked: &Asked<'_>, head: &ResponseHead<'_>) -> AnswerVerdict {
     let Some(ContentRange { span: Some((first, last)), total }) = head.content_range else {
-        return Verdict::Fault(Reason::OtherRange);
+        return AnswerVerdict::Fault(Reason::OtherRange);
     };
     // `/*`: the server does not say (RFC 9110 §14.4).
     if total.is_some_and(|total| total != asked.size) {
-        return Verdict::Fault(Reason::OtherLength);
+        return AnswerVerdict::Fault(Reason::OtherLength);
     }
     let length = last.checked_sub(first).and_then(|span| span.checked_add(1));
     let honest = first == asked.from
@@ -122,26 +122,26 @@ fn judge_part(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
         && length.is_some()
         && head.content_length.is_none_or(|given| Some(given) == length);
     if !honest {
-        return Verdict::Fault(Reason::OtherRange);
+        return AnswerVerdict::Fault(Reason::OtherRange);
     }
     if asked.from > 0 && etag_of(head) != asked.etag && !asked.firm {
-        return Verdict::Restart { body: None };
+        return AnswerVerdict::Restart { body: None };
     }
-    Verdict::Take { skip: 0, declared: true }
+    AnswerVerdict::Take { skip: 0, declared: true }
 }
 
-fn judge_unsatisfiable(asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
+fn judge_unsatisfiable(asked: &Asked<'_>, head: &ResponseHead<'_>) -> AnswerVerdict {
     match head.content_range.and_then(|range| range.total) {
         // This is not the offered object.
-        Some(total) if total != asked.size => Verdict::Fault(Reason::OtherLength),
+        Some(total) if total != asked.size => AnswerVerdict::Fault(Reason::OtherLength),
         // The right object, but the part is not available: try the whole.
-        _ if asked.from > 0 && !asked.firm => Verdict::Restart { body: None },
-        _ => Verdict::Fault(Reason::OtherRange),
+        _ if asked.from > 0 && !asked.firm => AnswerVerdict::Restart { body: None },
+        _ => AnswerVerdict::Fault(Reason::OtherRange),
     }
 }
 
-fn judge_redirect(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> Verdict {
-    let refused = Verdict::Fault(Reason::Redirect);
+fn judge_redirect(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> AnswerVerdict {
+    let refused = AnswerVerdict::Fault(Reason::Redirect);
     let (Some(location), Ok((base, user))) = (head.location, cfg.parse_url(asked.url)) else {
         return refused;
     };
@@ -158,8 +158,8 @@ fn judge_redirect(cfg: &Config, asked: &Asked<'_>, head: &ResponseHead<'_>) -> V
         offer.is_ok_and(|(url, user)| user == Some(*known) && url.is_same_origin(&base))
     };
     match known.filter(of_offer).map(|user| parsed.with_user(user, cfg.limits.url)) {
-        None => Verdict::Redirect(target),
-        Some(Ok(target)) => Verdict::Redirect(target),
+        None => AnswerVerdict::Redirect(target),
+        Some(Ok(target)) => AnswerVerdict::Redirect(target),
         Some(Err(_)) => refused,
     }
 }

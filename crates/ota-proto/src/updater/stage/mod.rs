@@ -20,7 +20,7 @@ use crate::time::Instant;
 
 use super::Updater;
 use super::progress::ProgressReport;
-use super::storage::Task;
+use super::storage::SlotTask;
 
 pub(super) use fetching::Net;
 pub(super) use installing::Installing;
@@ -172,12 +172,12 @@ impl Updater {
     /// The stage's next work in the slot, except switching it.
     // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
-    pub(super) fn next_storage(&self) -> Option<Task> {
+    pub(super) fn next_storage(&self) -> Option<SlotTask> {
         let attempt = self.update.as_ref()?;
         match &attempt.stage {
             Stage::Fetching(_) | Stage::Backoff(_) => self.next_of_download(attempt),
             Stage::Recall(_) => {
-                self.is_checkpoint_due(attempt).then_some(Task::Sync { upto: attempt.stored })
+                self.is_checkpoint_due(attempt).then_some(SlotTask::Sync { upto: attempt.stored })
             }
             Stage::Verifying => Some(attempt.next_of_verifying()),
             Stage::Offered(_) | Stage::Deferred(_) | Stage::Ready(_) => None,

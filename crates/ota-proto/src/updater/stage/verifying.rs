@@ -4,13 +4,17 @@ use crate::code::Reason;
 use crate::digest::Md5;
 use crate::updater::Updater;
 use crate::updater::attempt::Attempt;
-use crate::updater::storage::Task;
+use crate::updater::storage::SlotTask;
 
 impl Attempt {
     /// Syncs first, then hashes (O4).
-    pub(super) fn next_of_verifying(&self) -> Task {
+    pub(super) fn next_of_verifying(&self) -> SlotTask {
         let size = self.image.size;
-        if self.synced < size { Task::Sync { upto: size } } else { Task::Digest { upto: size } }
+        if self.synced < size {
+            SlotTask::Sync { upto: size }
+        } else {
+            SlotTask::Digest { upto: size }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use ota_proto::{Instant, QoS};
 use super::config::{ConfigError, ConnectLogin, SessionConfig};
 use super::packet::{PacketId, Publish, Request};
 use super::topic::{filter_is_valid, topic_is_valid};
-use state::{Flight, Inbound, Ping, Progress, Skip, Sub, SubState};
+use state::{Delivery, Flight, Inbound, Ping, Skip, Sub, SubState};
 use tx::{Hidden, Tx, What};
 pub use types::{
     AckId, Deadline, Outgoing, PublishError, PublishHandle, Published, Purpose, SessionError,
@@ -181,7 +181,7 @@ impl<O: Copy> Session<O> {
         Some(Published {
             handle: flight.handle,
             owner: flight.owner,
-            given_up: flight.progress == Progress::GivenUp,
+            given_up: flight.progress == Delivery::GivenUp,
         })
     }
 
@@ -222,13 +222,13 @@ impl<O: Copy> Session<O> {
         self.last_packet_id = id.map_or(self.last_packet_id, PacketId::get);
         let handle = PublishHandle(self.unique());
         let mut flight =
-            Flight { handle, owner, id, progress: Progress::Buffered, tries: 0, copy: None };
+            Flight { handle, owner, id, progress: Delivery::Buffered, tries: 0, copy: None };
         let request = Request::Publish(Publish::new(message.topic, id, message.payload));
         if is_kept(&message) {
             let mut copy = alloc::vec![0; len];
             request.encode(&mut copy).map_err(|_| PublishError::TooLong)?;
             flight.copy = Some(Hidden(copy));
-            flight.progress = Progress::Queued;
+            flight.progress = Delivery::Queued;
         } else {
             let done = self.tx.push(now, &request, What::Publish(handle), limit);
             debug_assert!(done, "checked before");

@@ -5,7 +5,7 @@ use core::mem;
 use ota_proto::Instant;
 
 use super::Session;
-use super::state::{Ask, Inbound, Ping, Progress, Skip, Sub, SubState};
+use super::state::{Ask, Delivery, Inbound, Ping, Skip, Sub, SubState};
 use super::types::{AckId, Purpose, SessionError, SessionFound, SessionPhase, SessionReceived};
 use crate::mqtt::packet::{ConnectCode, Head, Packet, PacketError, PacketId, decode, head};
 use crate::mqtt::topic::topic_is_valid;
@@ -118,9 +118,9 @@ impl<O: Copy> Session<O> {
         // it.
         if let Some(flight) = self.flights.iter_mut().find(|flight| flight.id == Some(id)) {
             match flight.progress {
-                Progress::Handed(_) => flight.finish(),
-                Progress::Done | Progress::GivenUp => {}
-                Progress::Queued | Progress::Buffered => return Err(SessionError::Unexpected),
+                Delivery::Handed(_) => flight.finish(),
+                Delivery::Done | Delivery::GivenUp => {}
+                Delivery::Queued | Delivery::Buffered => return Err(SessionError::Unexpected),
             }
         }
         Ok(SessionFound::Nothing)

@@ -22,7 +22,7 @@ pub(super) struct Flight<O> {
     pub(super) owner: O,
     /// `None` at QoS 0.
     pub(super) id: Option<PacketId>,
-    pub(super) progress: Progress,
+    pub(super) progress: Delivery,
     /// The number of earlier sessions that sent it.
     pub(super) tries: u8,
     /// The encoded packet, if it must survive the session.
@@ -31,7 +31,7 @@ pub(super) struct Flight<O> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "record", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum Progress {
+pub(super) enum Delivery {
     /// It is not in the buffer yet.
     Queued,
     /// It is in the buffer.
@@ -50,20 +50,20 @@ impl<O> Flight<O> {
 
     /// Whether its completion can be reported.
     pub(super) const fn is_over(&self) -> bool {
-        matches!(self.progress, Progress::Done | Progress::GivenUp)
+        matches!(self.progress, Delivery::Done | Delivery::GivenUp)
     }
 
     /// Prepares it for the next connection. The number of tries is limited, because a server may
     /// close the connection whenever it gets this message.
     pub(super) fn requeue(&mut self, limit: u8) {
         match self.progress {
-            Progress::Done | Progress::GivenUp => return,
-            Progress::Handed(_) => self.tries = self.tries.saturating_add(1),
-            Progress::Queued | Progress::Buffered => {}
+            Delivery::Done | Delivery::GivenUp => return,
+            Delivery::Handed(_) => self.tries = self.tries.saturating_add(1),
+            Delivery::Queued | Delivery::Buffered => {}
         }
-        self.progress = Progress::Queued;
+        self.progress = Delivery::Queued;
         if self.tries >= limit {
-            self.progress = Progress::GivenUp;
+            self.progress = Delivery::GivenUp;
             self.copy = None;
         }
     }
@@ -73,7 +73,7 @@ impl<O> Flight<O> {
     }
 
     pub(super) fn finish(&mut self) {
-        self.progress = Progress::Done;
+        self.progress = Delivery::Done;
         self.copy = None;
     }
 }
@@ -256,7 +256,7 @@ impl<O: Copy> Session<O> {
                 let flight = self.flights.iter_mut().find(|flight| flight.handle == handle);
                 if let Some(flight) = flight {
                     match flight.id {
-                        Some(_) => flight.progress = Progress::Handed(now),
+                        Some(_) => flight.progress = Delivery::Handed(now),
                         None => flight.finish(),
                     }
                 }
@@ -283,12 +283,12 @@ impl<O: Copy> Session<O> {
                 return;
             }
         }
-        if !self.flights.iter().any(|flight| flight.progress == Progress::Queued) {
+        if !self.flights.iter().any(|flight| flight.progress == Delivery::Queued) {
             return;
         }
         let limit = self.tx_limit(Purpose::Application);
         for flight in &mut self.flights {
-            let (Progress::Queued, Some(copy)) = (flight.progress, &mut flight.copy) else {
+            let (Delivery::Queued, Some(copy)) = (flight.progress, &mut flight.copy) else {
                 continue;
             };
             if let (true, Some(first)) = (flight.tries > 0, copy.0.first_mut()) {
@@ -297,7 +297,7 @@ impl<O: Copy> Session<O> {
             if !self.tx.push_encoded(now, &copy.0, What::Publish(flight.handle), limit) {
                 return;
             }
-            flight.progress = Progress::Buffered;
+            flight.progress = Delivery::Buffered;
         }
     }
 

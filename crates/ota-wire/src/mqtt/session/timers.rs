@@ -3,7 +3,7 @@
 use ota_proto::{Instant, Micros};
 
 use super::Session;
-use super::state::{Ping, Progress, SubState};
+use super::state::{Delivery, Ping, SubState};
 use super::tx::What;
 use super::types::{Deadline, SessionError, SessionPhase, SessionTimer};
 use crate::mqtt::packet::Request;
@@ -56,7 +56,7 @@ impl<O: Copy> Session<O> {
             return first.0;
         }
         for flight in &self.flights {
-            if let Progress::Handed(at) = flight.progress {
+            if let Delivery::Handed(at) = flight.progress {
                 first.after(Some(at), timing.puback, SessionTimer::PubAck);
             }
         }
@@ -132,7 +132,7 @@ impl<O: Copy> Session<O> {
         let Some(since) = self.blocked.take() else { return };
         let shift = |at: &mut Instant| *at = *at + now.past(since.max(*at));
         for flight in &mut self.flights {
-            if let Progress::Handed(at) = &mut flight.progress {
+            if let Delivery::Handed(at) = &mut flight.progress {
                 shift(at);
             }
         }
