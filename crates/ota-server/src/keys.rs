@@ -32,6 +32,11 @@ impl Keys {
         self.ring.audit_key()
     }
 
+    /// What signs links of admins, the key to make them with first.
+    pub(crate) fn link_keys(&self) -> Vec<[u8; 32]> {
+        self.ring.link_keys().map(|key| *key).collect()
+    }
+
     /// What keeps a device's proof, and what forgets it.
     pub(crate) fn sealed(
         &self,

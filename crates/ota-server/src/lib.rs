@@ -37,6 +37,7 @@
 
 mod api;
 mod clock;
+mod console;
 pub mod cycle;
 mod error;
 mod faults;
@@ -83,7 +84,7 @@ use ota_cloud::sign::UrlSigner;
 use ota_cloud::{CloudConfig, Listed};
 use ota_store::{DataFolder, ImageName, Images, Memory, Sqlite, Store, StoreError, seal};
 
-pub use api::{KeyError, add_key};
+pub use api::{KeyError, add_key, admin_link};
 pub use error::{HandleError, StartError};
 pub use handle::{Handle, NewFirmware};
 pub use hub::Point;
@@ -345,18 +346,27 @@ struct ApiDoor {
     addr: SocketAddr,
     readers: api::Readers,
     first_key: Option<PathBuf>,
+    first_link: Option<String>,
 }
 
 /// What the caller learns of the API.
-#[derive(Debug)]
 struct Met {
     addr: SocketAddr,
     first_key: Option<PathBuf>,
+    /// A secret.
+    first_link: Option<String>,
+}
+
+impl std::fmt::Debug for Met {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Met({}, {:?}, …)", self.addr, self.first_key)
+    }
 }
 
 impl ApiDoor {
     fn met(&self) -> Met {
-        Met { addr: self.addr, first_key: self.first_key.clone() }
+        let (first_key, first_link) = (self.first_key.clone(), self.first_link.clone());
+        Met { addr: self.addr, first_key, first_link }
     }
 
     fn open(self, handle: &Handle, journal: Journal, patience: Duration) -> (Door, api::Api) {
@@ -385,8 +395,14 @@ fn api_door(
     let first_key =
         api::first_key(&mut state.store, &state.keys, file, made).map_err(StartError::ApiKey)?;
     let door = Door { listener, tls, most: API_CONNECTIONS, share: Share::equal(API_OF_ONE) };
-    let readers = api::Readers::new(&state.store, &state.keys)?;
-    Ok(Some(ApiDoor { config: api.clone(), door, addr, readers, first_key }))
+    let now = clock.unix_micros();
+    let code = api::first_link(state.store.read(), &state.keys, now).map_err(StartError::ApiKey)?;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let base = api.public_url.clone().unwrap_or_else(|| format!("{scheme}://{addr}"));
+    let first_link =
+        code.map(|code| format!("{}/console/first#{code}", base.trim_end_matches('/')));
+    let readers = api::Readers::new(&state.store, &state.keys, now)?;
+    Ok(Some(ApiDoor { config: api.clone(), door, addr, readers, first_key, first_link }))
 }
 
 /// The most connections to the API.
@@ -532,6 +548,13 @@ impl Running {
     #[must_use]
     pub fn first_key(&self) -> Option<&Path> {
         self.met.as_ref()?.first_key.as_deref()
+    }
+
+    /// The link with which the first admin of the console joins: a secret that is valid for an
+    /// hour. `None` if there is an admin.
+    #[must_use]
+    pub fn first_link(&self) -> Option<&str> {
+        self.met.as_ref()?.first_link.as_deref()
     }
 
     /// The time since 1970 at the start of the log's clock, by the system's clock at the start.

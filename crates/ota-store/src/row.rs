@@ -109,6 +109,12 @@ impl Kind {
     pub const CALL: Self = Self(9);
     /// The settings of a product; the id is the product's. Its secret is sealed elsewhere.
     pub const SETTINGS: Self = Self(10);
+    /// A person who may sign in; its id is the name.
+    pub const PERSON: Self = Self(11);
+    /// A session of a person. Its wake-up is its latest end.
+    pub const SESSION: Self = Self(12);
+    /// A used link of an admin. Its wake-up is its expiry.
+    pub const LINK: Self = Self(13);
 }
 
 /// A row other than a device. `Debug` shows the length of its body.

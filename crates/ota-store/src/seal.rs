@@ -168,6 +168,10 @@ impl MasterKey {
         self.id
     }
 
+    fn link_key(&self) -> Zeroizing<[u8; 32]> {
+        derive(&self.key, b"ota-store admin link")
+    }
+
     fn audit_key(&self) -> AuditKey {
         AuditKey::new(self.id, derive(&self.key, b"ota-store audit"))
     }
@@ -222,6 +226,11 @@ impl Ring {
     #[must_use]
     pub fn audit_key(&self) -> AuditKey {
         self.first.audit_key()
+    }
+
+    /// The keys that sign links of admins, the one to make them with first.
+    pub fn link_keys(&self) -> impl Iterator<Item = Zeroizing<[u8; 32]>> {
+        self.keys().map(MasterKey::link_key)
     }
 
     pub(crate) fn audit_key_of(&self, id: KeyId) -> Option<AuditKey> {

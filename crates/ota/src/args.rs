@@ -86,6 +86,9 @@ pub(crate) enum Cloud {
     /// Create an API key in a data folder that no cloud uses.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Manage the admins of the console.
+    #[command(subcommand)]
+    Admin(AdminCommand),
     /// List the faults of `cloud serve --fault` and `demo --fault`.
     Faults(Faults),
     /// Connect many devices to a cloud and measure how many reports per second it answers.
@@ -138,6 +141,30 @@ pub(crate) struct KeyAdd {
     /// The only product that it is for, instead of all.
     #[arg(long, value_name = "PRODUCT")]
     pub(crate) product: Option<String>,
+}
+
+/// Commands for the console's admins.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Create a link with which a person becomes an admin, once and within an hour.
+    Link(AdminLink),
+}
+
+const ADMIN_LINK: &str = "\
+Example:
+  ota cloud admin link /var/lib/ota-cloud --api-url http://127.0.0.1:8081
+
+For the first admin, and for one whose password is lost. Whoever may read the master key in the folder
+may create a link, also while the cloud runs.";
+
+#[derive(Debug, Args)]
+#[command(after_help = ADMIN_LINK)]
+pub(crate) struct AdminLink {
+    /// The data folder.
+    pub(crate) folder: PathBuf,
+    /// The URL of the API, which the link begins with.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    pub(crate) api_url: String,
 }
 
 const FAULTS: &str = "\

@@ -1,6 +1,7 @@
 //! The program `ota`; see `ota --help`.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod args;
 mod backup;
 mod demo;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use ota_agent::{day, device, failure, open_files, sink, size, span, stop};
 
-use args::{Cli, Cloud, Command, KeyCommand};
+use args::{AdminCommand, Cli, Cloud, Command, KeyCommand};
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Cloud(Cloud::Serve(args)) => serve::run(&args),
         Command::Cloud(Cloud::Backup(args)) => backup::run(&args),
         Command::Cloud(Cloud::Key(KeyCommand::Add(args))) => key::add(&args),
+        Command::Cloud(Cloud::Admin(AdminCommand::Link(args))) => admin::link(&args),
         Command::Cloud(Cloud::Product(command)) => remote::product(&command),
         Command::Cloud(Cloud::Device(command)) => remote::device(&command),
         Command::Cloud(Cloud::Firmware(command)) => remote::firmware(&command),

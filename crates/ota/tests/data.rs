@@ -141,12 +141,22 @@ fn keys_to_the_api_are_made_at_the_first_start_and_in_a_folder_that_no_cloud_use
     let key = fs::read_to_string(&file).unwrap();
     assert!(key.starts_with("ota1."), "{key}");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let link = cloud.event("first-link")["file"].as_str().unwrap().to_owned();
+    let first = fs::read_to_string(&link).unwrap();
+    assert!(first.contains("/console/first#f"), "{first}");
+    assert_eq!(fs::metadata(&link).unwrap().permissions().mode() & 0o777, 0o600);
+    // The master key is enough for another link, also while the cloud runs.
+    let admin = ["cloud", "admin", "link", &data, "--api-url", "https://ota.example/"];
+    let end = Ota::start(admin).end().expect(0);
+    assert!(end.out[0].starts_with("https://ota.example/console/first#a"), "{:?}", end.out);
+    Ota::start(["cloud", "admin", "link", "no-such-folder"]).end().expect(5);
     let add = ["cloud", "key", "add", &data, "--name", "ci", "--role", "viewer"];
     let end = Ota::start(add).end().expect(5);
     assert!(end.err[0].contains(&cloud.id().to_string()), "{:?}", end.err);
     cloud.terminate();
     let end = cloud.end().expect(0);
     assert!(!end.out.join("\n").contains(key.trim()));
+    assert!(!end.out.join("\n").contains(first.trim().split_once('#').unwrap().1));
 
     let end = Ota::start(add).end().expect(0);
     assert!(end.out.len() == 1 && end.out[0].starts_with("ota1."), "{:?}", end.out.len());

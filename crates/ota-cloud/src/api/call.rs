@@ -50,6 +50,11 @@ pub enum Op {
     RemoveProduct,
     Registration,
     ChangeRegistration,
+    People,
+    AddPerson,
+    ChangePerson,
+    RemovePerson,
+    Audit,
 }
 
 /// The scope of a call.
@@ -168,6 +173,35 @@ pub const OPERATIONS: &[Operation] = &[
         "Make a key. Its text is shown this once",
     ),
     row(Op::RemoveKey, ("DELETE", "/api/v1/keys/{id}", &[]), ROOT, 204, "Remove a key"),
+    row(
+        Op::People,
+        ("GET", "/api/v1/people", &[]),
+        ROOT,
+        200,
+        "The people who may sign in to the console",
+    ),
+    row(
+        Op::AddPerson,
+        ("POST", "/api/v1/people", &[]),
+        ROOT,
+        201,
+        "Invite a person. The invitation is shown this once",
+    ),
+    row(
+        Op::ChangePerson,
+        ("PATCH", "/api/v1/people/{name}", &[]),
+        ROOT,
+        200,
+        "Disable or enable a person, set the roles, or make a new invitation",
+    ),
+    row(Op::RemovePerson, ("DELETE", "/api/v1/people/{name}", &[]), ROOT, 204, "Remove a person"),
+    row(
+        Op::Audit,
+        ("GET", "/api/v1/audit", &["before", "limit"]),
+        ROOT,
+        200,
+        "A page of the audit, the newest line first",
+    ),
     row(Op::Devices, ("GET", DEVICES, FILTERS), LOOK, 200, "A page of devices"),
     row(
         Op::AddDevices,

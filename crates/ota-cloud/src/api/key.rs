@@ -75,7 +75,7 @@ impl Right {
 }
 
 /// The name for all products.
-const ALL: &str = "*";
+pub(super) const ALL: &str = "*";
 /// The prefix of each key's text.
 const MARK: &str = "ota1";
 
@@ -133,7 +133,7 @@ impl Key {
         let same = ours.len() == theirs.len() && self.id == text.id;
         // Compares in constant time.
         let differ = ours.iter().zip(theirs.as_bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
-        (same && differ == 0).then_some(Caller(self))
+        (same && differ == 0).then_some(Caller { id: self.id, roles: self.roles })
     }
 
     /// Returns the stored form.
@@ -221,20 +221,39 @@ impl fmt::Debug for KeyText {
     }
 }
 
-/// The owner of a verified key.
+/// The owner of a verified key, or a person who has signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller(Key);
+pub struct Caller {
+    id: String,
+    roles: BTreeMap<String, Role>,
+}
 
 impl Caller {
-    /// The id of the key.
+    pub(super) const fn new(id: String, roles: BTreeMap<String, Role>) -> Self {
+        Self { id, roles }
+    }
+
+    /// The id of the key, or `@` and the name of the person.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.0.id
+        &self.id
+    }
+
+    /// The role for each product, and under `*` for all of them.
+    #[must_use]
+    pub const fn roles(&self) -> &BTreeMap<String, Role> {
+        &self.roles
+    }
+
+    /// Whether it has a right to a product that exists, or without one to the whole service.
+    #[must_use]
+    pub fn has(&self, right: Right, product: Option<&str>) -> bool {
+        self.allows(right, product, true).is_ok()
     }
 
     /// The role for a product.
     fn role(&self, product: &str) -> Option<Role> {
-        let roles = &self.0.roles;
+        let roles = &self.roles;
         roles.get(product).copied().max(roles.get(ALL).copied())
     }
 

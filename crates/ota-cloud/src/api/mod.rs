@@ -8,13 +8,17 @@ mod budget;
 mod call;
 mod feed;
 mod firmware;
+mod form;
 mod input;
 mod key;
+mod multipart;
 mod once;
 mod openapi;
+mod person;
 mod problem;
 mod product;
 mod schema;
+mod session;
 mod view;
 
 pub use batch::{BatchDeviceView, BatchProgress, BatchView, Choice, NewBatch};
@@ -22,6 +26,7 @@ pub use budget::Budget;
 pub use call::{Call, DeviceFilter, OPERATIONS, Op, Operation, Query, Scope, TaskFilter, find};
 pub use feed::{FeedFilter, FeedItem, keep_alive};
 pub use firmware::{ChangeFirmware, FirmwareState, FirmwareView, NewFirmware, NewUpdate, module};
+pub use form::{Form, decode, encode};
 #[cfg(any(feature = "table", feature = "vendor"))]
 pub(crate) use input::is_hidden;
 pub use input::{ChangeDevice, NewDevice, NewKey, devices_of_csv, read_json};
@@ -30,11 +35,14 @@ pub(crate) use input::{MAX_ROWS, flag, tags_of_csv};
 #[cfg(feature = "table")]
 pub(crate) use key::hex;
 pub use key::{Caller, Grant, Key, KeyText, Right, Role};
+pub use multipart::{Multipart, Part};
 pub use once::Once;
 pub use openapi::describe;
+pub use person::{ChangePerson, NewPerson, Person, PersonView};
 pub use problem::{Code, Problem};
 pub use product::{
     ChangeRegistration, NewProduct, ProductSecret, ProductView, Registering, Registration,
     RegistrationView, Settings, Studio, product_id,
 };
+pub use session::{AdminLink, Attempts, LinkFor, Session, SessionText, is_own_origin};
 pub use view::{DeviceView, EventView, KeyView, ModuleView, NotOfferedView, TaskView, to_json};

@@ -25,6 +25,8 @@ pub enum Code {
     UnknownDevice,
     /// There is no such key.
     UnknownKey,
+    /// There is no such person.
+    UnknownPerson,
     /// There is no such firmware.
     UnknownFirmware,
     /// The device has another task, or none.
@@ -69,6 +71,7 @@ impl Code {
             Self::UnknownProduct => "unknown-product",
             Self::UnknownDevice => "unknown-device",
             Self::UnknownKey => "unknown-key",
+            Self::UnknownPerson => "unknown-person",
             Self::UnknownFirmware => "unknown-firmware",
             Self::UnknownTask => "unknown-task",
             Self::UnknownBatch => "unknown-batch",
@@ -98,6 +101,7 @@ impl Code {
             | Self::UnknownProduct
             | Self::UnknownDevice
             | Self::UnknownKey
+            | Self::UnknownPerson
             | Self::UnknownFirmware
             | Self::UnknownTask
             | Self::UnknownBatch => 404,

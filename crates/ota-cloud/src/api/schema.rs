@@ -57,7 +57,7 @@ const STATES: &[&str] = &["draft", "released", "withdrawn"];
 /// All named schemas.
 pub(super) fn schemas() -> Value {
     let mut all = Map::new();
-    for part in [common(), devices(), tasks(), batches(), firmware()] {
+    for part in [common(), people(), devices(), tasks(), batches(), firmware()] {
         if let Value::Object(part) = part {
             all.extend(part);
         }
@@ -102,6 +102,11 @@ fn common() -> Value {
         "Key": shown(&["id", "name", "roles", "made"], key),
         "MadeKey": shown(&["id", "name", "roles", "made", "key"], made),
         "Keys": page("keys", "Key", None),
+        "AuditLine": shown(&["seq", "at", "key", "call", "product", "of"], json!({
+            "seq": of("integer"), "at": of("integer"), "key": of("string"), "call": of("string"),
+            "product": of("string"), "of": of("string"),
+        })),
+        "AuditLines": page("lines", "AuditLine", Some("integer")),
         "Event": {
             "type": "object",
             "required": ["seq", "at", "product", "device"],
@@ -112,6 +117,26 @@ fn common() -> Value {
             "additionalProperties": true,
         },
         "Events": page("events", "Event", Some("integer")),
+    })
+}
+
+fn people() -> Value {
+    let required = ["name", "roles", "made", "disabled", "joined", "invited_until"];
+    let person = json!({
+        "name": of("string"), "roles": map_of(one_of(ROLES)), "made": of("integer"),
+        "disabled": of("boolean"), "joined": of("boolean"), "invited_until": or_null("integer"),
+        "invitation": of("string"),
+    });
+    json!({
+        "NewPerson": taken(&["name", "roles"], json!({
+            "name": of("string"), "roles": map_of(one_of(ROLES)),
+        })),
+        "ChangePerson": taken(&[], json!({
+            "disabled": or_null("boolean"), "invite": of("boolean"),
+            "roles": { "type": ["object", "null"], "additionalProperties": one_of(ROLES) },
+        })),
+        "Person": shown(&required, person),
+        "People": page("people", "Person", None),
     })
 }
 
@@ -257,6 +282,8 @@ pub(super) fn body(op: Op) -> Option<Value> {
         Op::AddProduct => json("NewProduct"),
         Op::ChangeRegistration => json("ChangeRegistration"),
         Op::AddKey => json("NewKey"),
+        Op::AddPerson => json("NewPerson"),
+        Op::ChangePerson => json("ChangePerson"),
         Op::AddDevices => json!({
             "application/json": { "schema": of_name("NewDevice") },
             "text/csv": { "schema": of("string") },
@@ -283,6 +310,9 @@ pub(super) fn answer(op: Op) -> Option<Value> {
         Op::Registration | Op::ChangeRegistration => json(of_name("Registration")),
         Op::Keys => json(of_name("Keys")),
         Op::AddKey => json(of_name("MadeKey")),
+        Op::People => json(of_name("People")),
+        Op::AddPerson | Op::ChangePerson => json(of_name("Person")),
+        Op::Audit => json(of_name("AuditLines")),
         Op::Devices => json(of_name("Devices")),
         Op::AddDevices => json(json!({ "oneOf": [of_name("MadeDevice"), of_name("MadeDevices")] })),
         Op::Device | Op::ChangeDevice => json(of_name("Device")),
@@ -300,6 +330,10 @@ pub(super) fn answer(op: Op) -> Option<Value> {
             "application/octet-stream": { "schema": { "type": "string", "format": "binary" } },
         }),
         Op::Events => json!({ "text/event-stream": { "schema": of("string") } }),
-        Op::RemoveProduct | Op::RemoveKey | Op::RemoveDevice | Op::RemoveFirmware => return None,
+        Op::RemoveProduct
+        | Op::RemoveKey
+        | Op::RemovePerson
+        | Op::RemoveDevice
+        | Op::RemoveFirmware => return None,
     })
 }

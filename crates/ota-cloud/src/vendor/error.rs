@@ -140,7 +140,7 @@ impl From<&Problem> for ApiError {
             api::Code::UnknownFirmware => Code::FirmwareNotExist,
             api::Code::UnknownTask => Code::DeviceFirmwareTaskNotExist,
             api::Code::UnknownBatch => Code::FirmwareTaskNotExist,
-            api::Code::UnknownKey => Code::ResourceNotFound,
+            api::Code::UnknownKey | api::Code::UnknownPerson => Code::ResourceNotFound,
             api::Code::BadMethod | api::Code::BadType => Code::InvalidRequest,
             api::Code::Exists | api::Code::WrongState | api::Code::InUse => Code::FailedOperation,
             api::Code::TooLarge => Code::LimitExceeded,

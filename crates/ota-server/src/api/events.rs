@@ -10,13 +10,13 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use hyper::body::Frame;
-use ota_cloud::api::{Code, EventView, FeedFilter, FeedItem, KeyText, Problem, keep_alive};
+use ota_cloud::api::{Code, EventView, FeedFilter, FeedItem, Problem, keep_alive};
 use ota_store::{DeviceKey, Event, EventQuery};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::reply::Reply;
-use super::{Api, Asked, products};
+use super::{Api, Asked, Ticket, products};
 
 /// Events per read.
 const MOST: usize = 500;
@@ -31,13 +31,17 @@ pub(super) async fn follow(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let header = |name: &str| asked.headers.get(name).and_then(|value| value.to_str().ok());
     let known = api.is_known(asked.query.get("product").unwrap_or("")).await?;
     let filter = FeedFilter::read(&asked.query, header("last-event-id"), &asked.grant, known)?;
-    let key = header("authorization").and_then(KeyText::of_header);
-    let key = key.ok_or_else(|| Problem::new(Code::NoKey, "show a key"))?;
     let full = || Problem::new(Code::TooMany, "too many streams are open: end one");
     let place = api.0.streams.take(asked.grant.caller().id()).ok_or_else(full)?;
     let last = api.read(|read| read.last_event()).await?;
     let (pieces, come) = mpsc::channel(1);
-    let feed = Feed { api: api.clone(), key, at: filter.after.unwrap_or(last), filter, pieces };
+    let feed = Feed {
+        api: api.clone(),
+        ticket: asked.ticket,
+        at: filter.after.unwrap_or(last),
+        filter,
+        pieces,
+    };
     tokio::spawn(async move {
         let _place = place;
         feed.run().await;
@@ -53,7 +57,7 @@ pub(super) async fn follow(api: &Api, asked: Asked) -> Result<Reply, Problem> {
 /// The position of a stream.
 struct Feed {
     api: Api,
-    key: KeyText,
+    ticket: Ticket,
     filter: FeedFilter,
     at: u64,
     pieces: mpsc::Sender<Bytes>,
@@ -105,7 +109,7 @@ impl Feed {
     /// The events after the cursor, and whether there are more; `None` at the end: the key is no
     /// longer valid, or nothing can be read.
     async fn next(&mut self) -> Option<(Vec<u8>, bool)> {
-        let caller = self.api.0.known.caller(&self.key)?;
+        let caller = self.api.who(&self.ticket)?;
         let device = self.filter.device.as_ref();
         let device = device.map(|of| DeviceKey::new(of.product_id(), of.device_name()));
         let (query, whole) = (EventQuery { after: self.at, device }, self.filter.device.is_none());

@@ -153,7 +153,7 @@ pub(super) async fn add(api: &Api, asked: Asked, body: Body) -> Result<Reply, Pr
             let name = came.name.clone();
             let mut listed = new.listed(came.md5, came.size, came.name);
             listed.made = hub.now().as_micros();
-            let still = for_ask.is_still(&asked.grant, &asked.headers).map_err(Failed::from);
+            let still = for_ask.is_still(&asked.grant, &asked.ticket).map_err(Failed::from);
             let added = still.and_then(|()| enlist(hub, &listed, line(&asked, now)));
             drop(came.claim);
             if added.is_err() {

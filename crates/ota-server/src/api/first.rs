@@ -6,11 +6,12 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ota_cloud::api::{Key, KeyText, NewKey, Role};
+use ota_cloud::api::{AdminLink, Key, KeyText, LinkFor, NewKey, Person, Role};
 use ota_store::private::{self, Unfit};
-use ota_store::seal::{self, SealError};
+use ota_store::seal::{self, Ring, SealError};
 use ota_store::{Commit, DataFolder, Item, Kind, Read, SecretWrite, Sqlite, Store, StoreError};
 
+use super::keys::all;
 use crate::clock::Clock;
 use crate::keys::{Keys, key_place};
 use crate::random;
@@ -109,6 +110,35 @@ pub(crate) fn first_key(
     };
     put(store, keys, &Key::of(&text, "first start", None, Role::Admin, made), &text)?;
     Ok(Some(path))
+}
+
+/// The text of a link that makes an admin, for whoever may read the master key of the data folder.
+/// The service may run meanwhile.
+///
+/// # Errors
+/// [`KeyError`].
+pub fn admin_link(data: &Path) -> Result<String, KeyError> {
+    let path = data.join("master.key");
+    let ring = Ring::read(&path).map_err(KeyError::Key)?;
+    let key = ring.as_ref().and_then(|ring| ring.link_keys().next());
+    let key = key.ok_or(KeyError::Unfit { path, why: "there is no such file" })?;
+    let bytes = random().map_err(|_| KeyError::NoRandom)?;
+    Ok(AdminLink::make(&key, LinkFor::Admin, Clock::start().unix_micros(), bytes))
+}
+
+/// The text of the link for the first admin; `None` if there is one.
+pub(crate) fn first_link(
+    read: &dyn Read,
+    keys: &Keys,
+    now: ota_proto::Instant,
+) -> Result<Option<String>, KeyError> {
+    let is_root = |item: &Item| Person::from_bytes(&item.body).is_ok_and(|one| one.is_root());
+    if all(read, Kind::PERSON)?.iter().any(is_root) {
+        return Ok(None);
+    }
+    let bytes = random().map_err(|_| KeyError::NoRandom)?;
+    let key = keys.link_keys().into_iter().next();
+    Ok(key.map(|key| AdminLink::make(&key, LinkFor::First, now, bytes)))
 }
 
 /// Whether a key with all rights exists, other than this one.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ota_cloud::api::{Budget, Code, Problem};
+use ota_cloud::api::{Attempts, Budget, Code, Problem};
 use ota_proto::Instant;
 
 use crate::listen::network;
@@ -17,6 +17,9 @@ pub(super) struct Budgets {
     keys: BTreeMap<String, Budget>,
     strangers: BTreeMap<IpAddr, Budget>,
     claims: BTreeMap<(IpAddr, String), Budget>,
+    /// Attempts to sign in, by address and by name.
+    addresses: BTreeMap<IpAddr, Attempts>,
+    names: BTreeMap<String, Attempts>,
 }
 
 impl Budgets {
@@ -32,6 +35,42 @@ impl Budgets {
         trim(&mut self.strangers, now);
         let budget = self.strangers.entry(network(from));
         budget.or_insert_with(|| Budget::of_stranger(now)).take(now).map_err(|_| too_many())
+    }
+
+    /// Counts an attempt to sign in. One with a link has no name.
+    pub(super) fn sign_in(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        name: &str,
+    ) -> Result<(), Problem> {
+        if self.addresses.len() >= MOST {
+            self.addresses.retain(|_, attempts| !attempts.is_over(now));
+        }
+        if self.names.len() >= MOST {
+            self.names.retain(|_, attempts| !attempts.is_over(now));
+        }
+        if self.addresses.len() >= MOST || self.names.len() >= MOST || name.len() > 256 {
+            return Err(too_many());
+        }
+        let rest = |wait: std::time::Duration| {
+            let seconds = wait.as_secs().saturating_add(1);
+            let what = format!("too many failed attempts: wait {seconds} seconds");
+            Problem::new(Code::TooMany, what)
+        };
+        let address = self.addresses.entry(network(from)).or_insert_with(|| Attempts::new(now));
+        address.take(now).map_err(rest)?;
+        if name.is_empty() {
+            return Ok(());
+        }
+        let name = self.names.entry(name.to_owned()).or_insert_with(|| Attempts::new(now));
+        name.take(now).map_err(rest)
+    }
+
+    /// The attempt succeeded.
+    pub(super) fn signed_in(&mut self, from: IpAddr, name: &str) {
+        self.addresses.remove(&network(from));
+        self.names.remove(name);
     }
 
     /// Returns what was counted for the address before the caller was known.
@@ -67,7 +106,7 @@ pub(super) struct Places {
 
 /// A permit, returned when dropped.
 #[derive(Debug)]
-pub(super) struct Place(Places, String);
+pub(crate) struct Place(Places, String);
 
 impl Places {
     pub(super) fn new(of_one: usize, of_all: usize) -> Self {

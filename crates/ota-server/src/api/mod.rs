@@ -5,6 +5,7 @@
 //! durable, and the call is answered after its own commit. Lists and history are read outside the
 //! hub's loop.
 
+mod audits;
 mod batches;
 mod devices;
 mod events;
@@ -15,8 +16,11 @@ mod keys;
 mod known;
 mod limits;
 mod once;
+mod password;
+mod people;
 mod products;
 mod reply;
+mod sign_in;
 mod updates;
 mod vendor;
 
@@ -28,19 +32,18 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::Response;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ota_cloud::api::{self, Call, Caller, Code, Grant, KeyText, Once, Op, Problem, Query};
 use ota_proto::Instant;
 use ota_store::{Kind, NewAudit, Read, Store, StoreError};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::ApiConfig;
 use crate::handle::Handle;
 use crate::hub::Hub;
 use crate::keys::Keys;
@@ -48,13 +51,15 @@ use crate::log::Journal;
 use crate::log::What;
 use crate::store::Image;
 use crate::stream::Stream;
+use crate::{ApiConfig, console};
 use known::Known;
+pub(crate) use known::Ticket;
 use limits::{Budgets, Places};
 use reply::Reply;
 
 pub(crate) use batches::{finish, go_on};
-pub(crate) use first::first_key;
-pub use first::{KeyError, add_key};
+pub use first::{KeyError, add_key, admin_link};
+pub(crate) use first::{first_key, first_link};
 pub(crate) use vendor::sweep;
 
 /// The largest JSON body in bytes.
@@ -88,6 +93,8 @@ struct Inner {
     walks: Places,
     known: Known,
     budgets: Mutex<Budgets>,
+    /// Two at once: each password that is hashed takes 19 MiB.
+    hashing: Semaphore,
     uploads: Places,
     streams: Places,
     journal: Journal,
@@ -110,8 +117,8 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    pub(crate) fn new(store: &dyn Store, keys: &Keys) -> Result<Self, StoreError> {
-        let known = Known::read(store.read(), keys.clone())?;
+    pub(crate) fn new(store: &dyn Store, keys: &Keys, now: Instant) -> Result<Self, StoreError> {
+        let known = Known::read(store.read(), keys.clone(), now)?;
         Ok(Self { reader: store.reader()?, walker: store.reader()?, known })
     }
 }
@@ -122,6 +129,7 @@ struct Asked {
     call: Call,
     query: Query,
     is_csv: bool,
+    ticket: Ticket,
     headers: HeaderMap,
     body: Bytes,
     /// Its idempotency key, under which its answer is stored.
@@ -162,6 +170,9 @@ async fn answer(
 ) -> Response {
     if request.uri().path() == "/" {
         return vendor::answer(api, peer, request).await;
+    }
+    if console::is_at(request.uri().path()) {
+        return console::answer(api, peer, request).await;
     }
     let for_run = api.clone();
     let run = tokio::spawn(async move {
@@ -211,6 +222,7 @@ impl Api {
             walks: Places::new(WALKS, usize::MAX),
             known: state.known,
             budgets: Mutex::default(),
+            hashing: Semaphore::new(2),
             uploads: Places::new(UPLOADS, UPLOADS),
             streams: Places::new(STREAMS.0, STREAMS.1),
             journal,
@@ -254,40 +266,71 @@ impl Api {
         line: &mut Line,
     ) -> Result<Reply, Problem> {
         let (head, body) = request.into_parts();
-        let caller = self.caller(peer, &head.headers)?;
+        let (ticket, caller) = self.caller(peer, &head.headers)?;
         line.key = Some(caller.id().to_owned());
         let call = api::find(head.method.as_str(), head.uri.path())?;
         let operation = call.operation();
         line.call = Some((operation.method, operation.path));
+        self.run((ticket, caller), call, head.uri, head.headers, body).await
+    }
+
+    /// Carries out a call of a known caller.
+    async fn run(
+        &self,
+        (ticket, caller): (Ticket, Caller),
+        call: Call,
+        uri: Uri,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Reply, Problem> {
+        let operation = call.operation();
         let known = self.is_known(call.product()).await?;
         let grant = caller.may(&call, known)?;
-        let query = Query::read(head.uri.query().unwrap_or(""), operation.query)?;
-        let headers = head.headers;
+        let query = Query::read(uri.query().unwrap_or(""), operation.query)?;
         let kind = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
         let is_csv = call.is_csv(kind)?;
-        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        let target = uri.path_and_query().map_or("", |target| target.as_str());
         let named = |body: &[u8]| {
             let value = headers.get("idempotency-key").map(HeaderValue::as_bytes);
             Once::read((&call, grant.caller()), value, target, (is_csv, body))
         };
         if operation.op == Op::AddFirmware {
-            let once = named(b"")?;
-            let body_less = Asked { grant, call, query, is_csv, headers, body: Bytes::new(), once };
+            let (once, none) = (named(b"")?, Bytes::new());
+            let body_less = Asked { grant, call, query, is_csv, ticket, headers, body: none, once };
             return firmware::add(self, body_less, body).await;
         }
         let is_long = is_csv || operation.op == Op::StartBatch;
         let body = self.body(is_long, body).await?;
         let once = named(&body)?;
-        self.is_still(&grant, &headers)?;
-        let asked = Asked { grant, call, query, is_csv, headers, body, once };
+        self.is_still(&grant, &ticket)?;
+        let asked = Asked { grant, call, query, is_csv, ticket, headers, body, once };
         match once::before(self, &asked).await? {
             Some(answered) => Ok(answered),
             None => self.dispatch(asked).await,
         }
     }
 
+    /// Carries out a call for a page: the same as a request of the API, with its answer as a value.
+    pub(crate) async fn call(
+        &self,
+        who: (Ticket, Caller),
+        (method, target): (&str, &str),
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Value, Problem> {
+        let unknown = |_| Problem::new(Code::UnknownPath, "there is nothing at this path");
+        let uri = Uri::try_from(target).map_err(unknown)?;
+        let call = api::find(method, uri.path())?;
+        Ok(self.run(who, call, uri, headers, body).await?.value())
+    }
+
     async fn dispatch(&self, asked: Asked) -> Result<Reply, Problem> {
         match asked.call.operation().op {
+            Op::People => people::list(self),
+            Op::AddPerson => people::add(self, asked).await,
+            Op::ChangePerson => people::change(self, asked).await,
+            Op::RemovePerson => people::remove(self, asked).await,
+            Op::Audit => audits::list(self, asked).await,
             Op::Describe => Ok(Reply::text("application/json", api::describe())),
             Op::Products => products::list(self, asked).await,
             Op::AddProduct => products::add(self, asked).await,
@@ -325,25 +368,72 @@ impl Api {
         }
     }
 
-    /// Authenticates the caller by the presented key.
-    fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<Caller, Problem> {
+    /// Authenticates the caller by the presented key, or by the session of a page that shows its
+    /// token.
+    fn caller(&self, peer: SocketAddr, headers: &HeaderMap) -> Result<(Ticket, Caller), Problem> {
+        let value = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let key = value("authorization").and_then(KeyText::of_header).map(Ticket::Key);
+        let page = || {
+            let session = console::session_of(headers, self.is_secure())?;
+            let shown = value("x-form-token").is_some_and(|token| session.takes(token));
+            shown.then_some(Ticket::Session(session))
+        };
+        let ticket = if headers.contains_key(header::AUTHORIZATION) { key } else { page() };
+        let found = ticket.and_then(|ticket| self.who(&ticket).map(|caller| (ticket, caller)));
         let now = self.0.journal.clock.now();
-        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let found = value.and_then(KeyText::of_header).and_then(|text| self.0.known.caller(&text));
-        let Some(caller) = found else {
+        let Some((ticket, caller)) = found else {
             self.budgets(|budgets| budgets.stranger(now, peer.ip()))?;
             let what = "send a key: Authorization: Bearer ota1.…";
             return Err(Problem::new(Code::NoKey, what));
         };
         self.budgets(|budgets| budgets.key(now, caller.id()))?;
-        Ok(caller)
+        Ok((ticket, caller))
     }
 
-    /// Whether the key is still there once the body of its call has come, which may take its time.
-    fn is_still(&self, grant: &Grant, headers: &HeaderMap) -> Result<(), Problem> {
-        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let found = value.and_then(KeyText::of_header).and_then(|text| self.0.known.caller(&text));
-        let is_same = found.is_some_and(|caller| caller.id() == grant.caller().id());
+    /// Counts a request of a page.
+    pub(crate) fn count(&self, caller: &Caller) -> Result<(), Problem> {
+        let now = self.0.journal.clock.now();
+        self.budgets(|budgets| budgets.key(now, caller.id()))
+    }
+
+    /// Takes one of the concurrent streams.
+    pub(crate) fn stream_place(&self, caller: &Caller) -> Option<limits::Place> {
+        self.0.streams.take(caller.id())
+    }
+
+    /// Changes when an event was written to the journal.
+    pub(crate) fn news(&self) -> tokio::sync::watch::Receiver<()> {
+        self.0.handle.news.clone()
+    }
+
+    pub(crate) fn log(&self, what: What) {
+        self.0.journal.write(None, what);
+    }
+
+    /// Whether the listener uses TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.0.secure || self.public_url().is_some_and(|url| url.starts_with("https:"))
+    }
+
+    /// The URL under which others reach the listener.
+    pub(crate) fn public_url(&self) -> Option<&str> {
+        self.0.public_url.as_deref()
+    }
+
+    /// How long a peer may be silent.
+    pub(crate) fn patience(&self) -> Duration {
+        self.0.patience
+    }
+
+    /// The owner of a credential, now.
+    pub(crate) fn who(&self, ticket: &Ticket) -> Option<Caller> {
+        self.0.known.caller_of(ticket, self.0.journal.clock.unix_micros())
+    }
+
+    /// Whether the credential is still valid once the body of its call has come, which may take its
+    /// time.
+    fn is_still(&self, grant: &Grant, ticket: &Ticket) -> Result<(), Problem> {
+        let is_same = self.who(ticket).is_some_and(|caller| caller.id() == grant.caller().id());
         is_same.then_some(()).ok_or_else(|| Problem::new(Code::NoKey, "the key was removed"))
     }
 
@@ -478,6 +568,12 @@ fn corrupt(why: &dyn ToString) -> StoreError {
 
 fn stopped() -> Problem {
     Problem::new(Code::Unavailable, "the service stops")
+}
+
+/// A line of the audit log that is no call's.
+fn audit_of(now: Instant, who: &str, what: &str, of: &str) -> NewAudit {
+    let body = json!({ "key": who, "call": what, "product": "", "of": of });
+    NewAudit { at: now.as_micros(), body: body.to_string().into_bytes() }
 }
 
 /// A line of the audit log.

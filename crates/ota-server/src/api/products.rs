@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ota_cloud::Product;
 use ota_cloud::api::{
-    ChangeRegistration, Code, Grant, Key, NewProduct, Problem, ProductSecret, ProductView,
+    ChangeRegistration, Code, Grant, Key, NewProduct, Person, Problem, ProductSecret, ProductView,
     RegistrationView, Right, Settings,
 };
 use ota_proto::{Identity, Instant};
@@ -247,6 +247,12 @@ fn used(hub: &Hub, id: &str) -> Result<Option<Used>, StoreError> {
         |item: &Item| Key::from_bytes(&item.body).is_ok_and(|key| key.roles.contains_key(id));
     if all(read, Kind::API_KEY)?.iter().any(of_key) {
         return Ok(Some(Used::ByOther("there are keys for the product: remove them first")));
+    }
+    let of_person =
+        |item: &Item| Person::from_bytes(&item.body).is_ok_and(|one| one.roles.contains_key(id));
+    if all(read, Kind::PERSON)?.iter().any(of_person) {
+        let what = "there are people with a role for the product: change their roles first";
+        return Ok(Some(Used::ByOther(what)));
     }
     Ok(None)
 }

@@ -50,6 +50,11 @@ impl Reply {
         }
     }
 
+    /// Its body as a value; `null` if it is no JSON.
+    pub(super) fn value(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
     pub(super) const fn status(&self) -> u16 {
         self.status
     }

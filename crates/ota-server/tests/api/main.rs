@@ -3,6 +3,7 @@
 
 mod batches;
 mod begun;
+mod console;
 mod devices;
 mod events;
 mod firmware;

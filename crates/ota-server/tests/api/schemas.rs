@@ -130,6 +130,16 @@ impl Calls<'_> {
         self.get(Op::RemoveProduct, "/products/GONE").await;
     }
 
+    async fn people(&mut self) {
+        let roles = json!({ "A": "viewer" });
+        self.make(Op::AddPerson, "/people", json!({ "name": "ann", "roles": roles })).await;
+        let change = json!({ "disabled": true, "roles": roles, "invite": true });
+        self.make(Op::ChangePerson, "/people/ann", change).await;
+        self.get(Op::People, "/people").await;
+        self.get(Op::RemovePerson, "/people/ann").await;
+        self.get(Op::Audit, "/audit").await;
+    }
+
     async fn get(&mut self, op: Op, path: &str) -> Value {
         self.make(op, path, Value::Null).await
     }
@@ -148,6 +158,7 @@ async fn every_call_takes_and_answers_what_the_document_says() {
     calls.get(Op::Keys, "/keys").await;
     calls.get(Op::RemoveKey, &format!("/keys/{}", key["id"].as_str().unwrap())).await;
 
+    calls.people().await;
     let secret = "MDEyMzQ1Njc4OWFiY2RlZg==";
     let new = json!({ "name": "d1", "secret": secret, "tags": { "line": "7" }, "disabled": false });
     calls.make(Op::AddDevices, "/products/A/devices", new).await;

@@ -1,0 +1,232 @@
+//! The console in a browser: what a person does, from the first start to the reason of a failure.
+//! Debian's chromium and chromedriver are driven; where they are missing, that is said and nothing
+//! is tried. With `OTA_PICTURES` in the environment, pictures of the pages are put in that
+//! folder, as PNG in Base64.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests on the real clock, whose helpers may fail them"
+)]
+
+mod common;
+
+#[path = "common/browser.rs"]
+mod browser;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use browser::{Browser, Driver};
+use common::{Site, agent, image};
+use serde_json::Value;
+
+const PASSWORD: &str = "correct horse";
+
+/// Rules of accessibility that a program can check: names of fields and links, one main heading,
+/// a language, no repeated id, no sideways scrolling, and contrast as WCAG 2 computes it.
+const RULES: &str = r#"
+const faults = [];
+const all = (css) => [...document.querySelectorAll(css)];
+const shown = (e) => e.checkVisibility();
+if (!document.documentElement.lang) faults.push("no language");
+if (!document.title) faults.push("no title");
+if (all("h1").length !== 1) faults.push("not one h1");
+if (all("main").length !== 1) faults.push("not one main");
+const ids = all("[id]").map((e) => e.id);
+if (new Set(ids).size !== ids.length) faults.push("an id is repeated");
+for (const e of all("input:not([type=hidden]),select,textarea"))
+  if (!(e.labels && e.labels.length && e.labels[0].textContent.trim())) faults.push("no label: " + e.name);
+for (const e of all("a,button,summary"))
+  if (!e.textContent.trim()) faults.push("no name: " + e.outerHTML);
+for (const e of all("progress,nav")) if (!e.getAttribute("aria-label")) faults.push("no name: " + e.outerHTML.slice(0, 80));
+for (const e of all("[tabindex]")) if (e.tabIndex > 0) faults.push("an order of its own");
+let level = 0;
+for (const e of all("h1,h2,h3")) { const n = +e.tagName[1]; if (n > level + 1) faults.push("a heading is left out"); level = n; }
+const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+if (wide > 0) faults.push("wider than the window by " + wide);
+const parse = (c) => { const p = c.match(/[\d.]+/g).map(Number); return p.length < 4 ? [...p, 1] : p; };
+const light = ([r, g, b]) => {
+  const f = (v) => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+  return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b);
+};
+const back = (e) => {
+  for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c[3] > 0) return c; }
+  return [255, 255, 255, 1];
+};
+for (const e of all("body *")) {
+  const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+  if (!own || !shown(e) || e.closest("svg")) continue;
+  const [a, b] = [light(parse(getComputedStyle(e).color)), light(back(e))].sort((x, y) => y - x);
+  const ratio = (a + 0.05) / (b + 0.05);
+  if (ratio < 4.5) faults.push("contrast " + ratio.toFixed(2) + ": " + e.textContent.trim().slice(0, 40));
+}
+return faults;
+"#;
+
+/// The page keeps the rules, narrow and wide, light and dark.
+#[track_caller]
+fn check(browser: &Browser<'_>, name: &str) {
+    let pictures = std::env::var_os("OTA_PICTURES");
+    for (width, scheme) in [(360, "light"), (360, "dark"), (1_920, "light"), (1_920, "dark")] {
+        browser.size(width, 1_000);
+        browser.scheme(scheme);
+        let faults = browser.run(RULES);
+        assert_eq!(faults, Value::Array(Vec::new()), "{name}, {width}, {scheme}");
+        if let Some(folder) = &pictures {
+            let path = std::path::Path::new(folder).join(format!("{name}-{width}-{scheme}.base64"));
+            fs::write(path, browser.picture()).unwrap();
+        }
+    }
+}
+
+/// Fills the fields by their names, and sends the form of the last one.
+fn send(browser: &Browser<'_>, fields: &[(&str, &str)], button: &str) {
+    for (name, value) in fields {
+        browser.fill(&format!("main [name={name}]"), value);
+    }
+    browser.click(button);
+}
+
+/// The link of the start.
+fn first_link(site: &Site) -> String {
+    String::from_utf8(site.desk.read("data/first-link")).unwrap().trim().to_owned()
+}
+
+const SEND: &str = "main form button[type=submit]";
+
+#[test]
+#[ignore = "needs a browser: the gate runs it in a step of its own"]
+fn from_the_first_start_to_the_reason_of_a_failure() {
+    let Some(driver) = Driver::start() else {
+        println!("passed over: there is no chromedriver");
+        return;
+    };
+    let site = Site::new();
+    let browser = driver.browser(&site.desk.path("profile"), true);
+    first_start(&site, &browser);
+    product_and_devices(&site, &browser);
+    firmware(&site, &browser);
+    batch(&site, &browser);
+    other_pages(&site, &browser);
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+/// The link's code is in the form, and no longer in the address.
+fn first_start(site: &Site, browser: &Browser<'_>) {
+    browser.open(&first_link(site));
+    browser.wait_for("Become an admin");
+    assert_eq!(browser.run("return location.hash"), "");
+    assert_eq!(browser.property("[name=code]", "value").as_str().unwrap().len(), 145);
+    check(browser, "first");
+    send(browser, &[("name", "root"), ("password", PASSWORD)], SEND);
+    browser.wait_for("Make the first one");
+    check(browser, "products-empty");
+    browser.click(".account button");
+    browser.wait_for("Sign in");
+    check(browser, "sign-in");
+    send(browser, &[("name", "root"), ("password", PASSWORD)], SEND);
+}
+
+/// Two devices: the second cannot install.
+fn product_and_devices(site: &Site, browser: &Browser<'_>) {
+    send(browser, &[("id", "TESTPROD01"), ("name", "lamp")], SEND);
+    browser.wait_for("What to do");
+    check(browser, "product");
+    for (name, more) in
+        [("dev001", ""), ("dev002", "restart = \"none\"\ninstall = [\"sh\", \"-c\", \"exit 9\"]")]
+    {
+        browser.click("nav.product a[href$='/devices']");
+        send(browser, &[("name", name)], "section form[method=post] button[type=submit]");
+        browser.wait_for("not shown again");
+        let secret = browser.property(".secret", "value");
+        site.desk.device_with(name, &site.mqtt, more);
+        site.desk.replace(&format!("{name}.toml"), "\"secret\"", &format!("\"{name}.secret\""));
+        let file = site.desk.write(&format!("{name}.secret"), secret.as_str().unwrap());
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    check(browser, "secret");
+}
+
+fn firmware(site: &Site, browser: &Browser<'_>) {
+    let file = site.desk.write("image", image(3, 300_000));
+    browser.click("nav.product a[href$='/firmware']");
+    browser.wait_for("Upload the first one");
+    send(browser, &[("version", "2.0.0"), ("file", &file)], "form.drop button[type=submit]");
+    browser.wait_in("table", "300000 bytes");
+    check(browser, "firmware");
+}
+
+/// A batch moves without being loaded again, and says why a device failed.
+fn batch(site: &Site, browser: &Browser<'_>) {
+    browser.click("nav.product a[href$='/batches']");
+    browser.click("main p a.button");
+    browser.wait_for("1. Which version");
+    check(browser, "batch-new");
+    browser.click("button[value=preview]");
+    browser.wait_for("2 devices match now.");
+    browser.click("button[value=start]");
+    browser.wait_for("Batch 1");
+    browser.wait_in(".numbers .rest", "2");
+    browser.run("window.same = true");
+    let config = |name: &str| site.desk.path(&format!("{name}.toml")).to_str().unwrap().to_owned();
+    let devices =
+        ["dev001", "dev002"].map(|name| agent(&config(name), &["--once", "--wait", "90"]));
+    browser.wait_in(".numbers .good", "1");
+    browser.wait_in(".numbers .bad", "1");
+    browser.wait_in("[data-live] table", "could not install");
+    assert_eq!(browser.run("return window.same"), true);
+    check(browser, "batch");
+    drop(devices);
+    browser.open(&format!("{}/console/products/TESTPROD01/devices/dev002", site.url));
+    browser.wait_for("could not install");
+    check(browser, "device");
+}
+
+fn other_pages(site: &Site, browser: &Browser<'_>) {
+    let product = "products/TESTPROD01";
+    for page in ["people", "keys", "audit", "me"] {
+        browser.open(&format!("{}/console/{page}", site.url));
+        check(browser, page);
+    }
+    for page in ["devices", "batches", "refused", "firmware/2.0.0"] {
+        browser.open(&format!("{}/console/{product}/{page}", site.url));
+        check(browser, &format!("list-{}", page.replace('/', "-")));
+    }
+    let to = "?to=%2Fconsole%2Fproducts%2FTESTPROD01%2Fbatches%2F1";
+    browser.open(&format!("{}/console/language/zh{to}", site.url));
+    browser.wait_for("失败原因");
+    check(browser, "batch-zh");
+}
+
+#[test]
+#[ignore = "needs a browser: the gate runs it in a step of its own"]
+fn without_scripts_every_page_is_read_and_every_form_is_sent() {
+    let Some(driver) = Driver::start() else {
+        println!("passed over: there is no chromedriver");
+        return;
+    };
+    let site = Site::new();
+    let browser = driver.browser(&site.desk.path("profile"), false);
+    let link = first_link(&site);
+    browser.open(&link);
+    // The code is copied by hand.
+    let code = link.split_once('#').unwrap().1;
+    send(&browser, &[("code", code), ("name", "root"), ("password", PASSWORD)], SEND);
+    send(&browser, &[("id", "TESTPROD01")], SEND);
+    browser.click("nav.product a[href$='/devices']");
+    send(&browser, &[("name", "dev001")], "section form[method=post] button[type=submit]");
+    browser.wait_for("not shown again");
+    let file = site.desk.write("image", image(3, 3_000));
+    browser.click("nav.product a[href$='/firmware']");
+    send(&browser, &[("version", "2.0.0"), ("file", &file)], "form.drop button[type=submit]");
+    browser.wait_in("table", "3000 bytes");
+    browser.click("nav.product a[href$='/batches']");
+    browser.click("main p a.button");
+    browser.click("button[value=start]");
+    browser.wait_in(".numbers .rest", "1");
+    browser.click("details.danger summary");
+    browser.click("details.danger input[name=sure]");
+    browser.click("details.danger button");
+    browser.wait_for("cancelled");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
