@@ -1,4 +1,4 @@
-//! What a server answered, as it is read from a head and told to a person.
+//! A server's answer: parsed from a head, and shown to a person.
 #![allow(clippy::unwrap_used)]
 
 use ota_proto::{Answer, Coding, Media};
@@ -16,7 +16,7 @@ fn rule_8_a_label_of_a_body_means_the_same_in_whatever_case() {
         ("x-gzip", Some(Coding::Gzip), true),
         ("br", Some(Coding::Brotli), true),
         ("zstd", Some(Coding::Zstd), true),
-        // No coding of HTTP, and so none that changes a byte.
+        // Not an HTTP coding, so it changes no byte.
         ("utf-8", Some(Coding::Other), false),
         ("gzip2", Some(Coding::Other), false),
         ("zip", Some(Coding::Other), false),
@@ -38,7 +38,7 @@ fn rule_6_an_answer_is_read_as_its_status_and_whatever_else_was_told() {
         (200, Some(1_532), html, false, "200, 1532 bytes, text/html"),
         (200, None, html, true, "200, text/html, compressed"),
         (206, Some(0), none, true, "206, 0 bytes, compressed"),
-        // Four bytes are kept of the length; all ones stand for none.
+        // The length is stored in four bytes; all ones mean unknown.
         (200, Some(u64::from(u32::MAX)), none, false, "200, 4294967294 bytes"),
         (999, Some(u64::MAX), none, false, "999, 4294967294 bytes"),
     ] {

@@ -1,4 +1,4 @@
-//! The head of an HTTP answer, made of the headers that a client hands over.
+//! The head of an HTTP answer, made of a client's headers.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::time::Duration;
@@ -58,7 +58,7 @@ fn what_cannot_be_read_is_left_out_and_the_first_of_two_counts() {
     assert_eq!(twice.content_length, Some(5));
 }
 
-/// Asking again at once would turn its meaning around.
+/// Asking again at once would be the opposite of its meaning.
 #[test]
 fn a_pause_that_is_too_long_to_count_is_long() {
     let pause = |value| head(503, &[("Retry-After", value)]).retry_after;

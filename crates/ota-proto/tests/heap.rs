@@ -1,4 +1,4 @@
-//! Rule 17: what a machine holds on the heap, and what a piece of body costs.
+//! Rule 17: the heap of a machine, and the cost of a piece of body.
 #![allow(clippy::unwrap_used)]
 
 use allocation_counter::{AllocationInfo, measure};
@@ -17,7 +17,7 @@ fn boot() -> Updater {
     Updater::new(NOW, Config::new(identity, 1), boot).unwrap()
 }
 
-/// Takes all outputs, storage answering at once; the fetch that was asked for.
+/// Takes all outputs, with immediate answers of the storage; returns the requested fetch.
 fn drain(machine: &mut Updater) -> Option<OpId> {
     let mut buf = [0; Config::buffer_len()];
     let mut fetch = None;
@@ -93,7 +93,7 @@ fn rule_17_a_piece_of_body_costs_no_allocation() {
             let _ = machine.poll(NOW, &mut buf).unwrap();
             machine.handle_done(NOW, body.work.unwrap().0, Ok(None));
         });
-        // An event a percent is all.
+        // At most one event per percent.
         assert!(info.count_total <= 1, "{info:?}");
         drain(&mut machine);
     }

@@ -1,4 +1,4 @@
-//! The journal record: what it keeps, and what is never taken for one.
+//! The journal record: its content, and blocks that are never accepted as one.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use ota_proto::journal::{Guard, Journal, JournalError, Owed, Phase, Record, Target};
@@ -110,7 +110,7 @@ proptest! {
     fn arbitrary_bytes_are_no_record(bytes in proptest::collection::vec(any::<u8>(), 192)) {
         let mut block: [u8; 192] = bytes.try_into().unwrap();
         prop_assert!(Record::decode(&block).is_err());
-        // The same with all outer doors open.
+        // The same with a valid magic number, format and checksum.
         block[..5].copy_from_slice(&full().encode(0)[..5]);
         let block = seal(block);
         if let Ok((sequence, record)) = Record::decode(&block) {
@@ -142,7 +142,7 @@ fn every_record_of_one_change_has_one_block() {
     assert_eq!(Record::decode(&block), Ok((0x0102_0304, record)));
 }
 
-/// What the builds before wrote is written as before, and read: an answer is a part more.
+/// Records of earlier builds are still written and read unchanged: an answer is an additional part.
 #[test]
 fn an_answer_is_a_part_of_its_own_and_changes_no_other_record() {
     let media = Media::new(b"text/html; charset=utf-8");
@@ -163,7 +163,7 @@ fn an_answer_is_a_part_of_its_own_and_changes_no_other_record() {
     expected[170..179].copy_from_slice(b"text/html");
     assert_eq!(block[..188], expected[..188]);
     assert_eq!(Record::decode(&block), Ok((7, long)));
-    // An answer that nobody says is there, none where one is said to be, one in format 1.
+    // An answer without its flag, a flag without an answer, and an answer in format 1.
     let mut hidden = block;
     hidden[7] &= !64;
     let mut missing = full().encode(7);
@@ -246,7 +246,7 @@ fn foreign_blocks_are_none_of_ours() {
     assert_eq!(Record::decode(&seal(other)), Err(JournalError::Format));
 }
 
-/// A device that was just updated finds what the build before wrote.
+/// An updated device finds the record of the earlier build.
 #[test]
 fn a_record_of_the_first_format_is_read_and_has_neither_texts_nor_device() {
     let old = |record: &Record| {
@@ -308,7 +308,7 @@ fn each_count_alone_is_held_to_its_limit() {
     assert!(!most(tries + 1, starts, attempts).is_consistent());
     assert!(!most(tries, starts + 1, attempts).is_consistent());
     assert!(!most(tries, starts, attempts + 1).is_consistent());
-    // What a phase needs is not made good by counts, nor counts by what a phase needs.
+    // Counts do not replace the parts that a phase needs, nor the reverse.
     assert!(!Record { from: None, ..full() }.is_consistent());
     assert!(!Record { from: None, tries: tries + 1, ..full() }.is_consistent());
 }
@@ -356,8 +356,8 @@ fn the_newest_counts_in_any_order_and_over_the_wrap() {
         assert_eq!(Journal::newest([&a, &b]), Some(&b));
         assert_eq!(Journal::newest([&b, &a]), Some(&b));
     }
-    // Half the numbers apart neither comes after the other, and the first that was met counts; one
-    // less is still newer.
+    // With half the range between them neither number is newer, and the first one counts; with one
+    // less, it is newer.
     for first in [0, 7, u32::MAX] {
         let (a, b) = (block(first), block(first.wrapping_add(1 << 31)));
         assert_eq!(Journal::newest([&a, &b]), Some(&a));

@@ -1,15 +1,15 @@
-//! Records appended in two pages: whatever is cut, the newest one that was acted on counts.
+//! Records appended in two pages: after any power cut the newest record that was acted on counts.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use ota_proto::Rng;
 use ota_proto::journal::{Journal, Log, Newest, Record, Scan};
 
-/// What a place reads as, if at all.
+/// The reading of a place, if it is readable.
 type Place = Option<[u8; Journal::LEN]>;
 
 const BLANK: [u8; Journal::LEN] = [0xff; Journal::LEN];
 
-/// A record that is told from others by its time.
+/// A record that differs from others by its time.
 fn record(time: u64) -> [u8; Journal::LEN] {
     record_at(time, 0)
 }
@@ -24,13 +24,13 @@ fn time(block: &[u8; Journal::LEN]) -> u64 {
     u64::from(Record::decode(block).unwrap().1.valid_from[0])
 }
 
-/// What a place holds.
+/// The content of a place.
 #[derive(Clone, Copy)]
 enum Cell {
-    /// It was erased, and not touched since.
+    /// Erased, and not written since.
     Blank,
     Written([u8; Journal::LEN]),
-    /// A cut has met its write or its erase: it reads as what it was to hold or held, as torn, as
+    /// Its write or erase was interrupted: it reads as the new or the old content, as torn, as
     /// blank or not at all, and differently each time.
     Doubtful([u8; Journal::LEN]),
 }
@@ -93,7 +93,7 @@ impl Pages {
                     let done = rng.below(2 * self.places as u64) as usize;
                     for (place, cell) in cells.iter_mut().enumerate() {
                         *cell = match *cell {
-                            // Half of it is done, or all of it is in between.
+                            // Half of it is done, or all of it is undefined.
                             _ if place < done && done < self.places => Cell::Doubtful(BLANK),
                             Cell::Blank => Cell::Doubtful(BLANK),
                             Cell::Written(old) | Cell::Doubtful(old) => Cell::Doubtful(old),
@@ -241,7 +241,7 @@ fn cut_again_and_again(seeds: std::ops::Range<u64>) -> (u64, u64) {
         let mut pages = Pages::new(4 + usize::try_from(rng.below(4)).unwrap());
         let (mut acted, mut next, mut in_a_row) = (0, 1, 0);
         for _ in 0..60 {
-            // A third cut in a row is not survived in each case: two pages do not suffice.
+            // A third cut in a row may lose the record: two pages are not enough.
             let mut cut = if in_a_row < ROW { 1 + rng.below(16) } else { NEVER };
             let (mut log, newest) = pages.boot(&mut rng);
             let read = newest.as_ref().map_or(0, |newest| time(&newest.block));

@@ -129,7 +129,7 @@ fn numbers_keep_their_bounds() {
     assert_eq!((size("[1,2]"), size("true")), (Err(Malformed::Shape), Err(Malformed::Shape)));
 }
 
-/// What stands where an object must be is of the wrong shape, and no syntax error.
+/// Another value instead of an object is the wrong shape, not a syntax error.
 #[test]
 fn an_object_is_asked_for_and_something_else_comes() {
     for value in ["7", "\"text\"", "true", "[1,{\"a\":\"]}\"}]"] {

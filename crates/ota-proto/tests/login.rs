@@ -90,7 +90,7 @@ fn wrong_logins_by_what_is_wrong() {
     let good = login(Algorithm::HmacSha256, APP_ID, "AbC12", 1000);
     let (user, password) = (&*good.username, &*good.password);
     let check = |user: &str, password: &str| verify(user, password, CLIENT, &secret(), 2000);
-    // Only a right signature tells of the expiry.
+    // Only with a right signature the expiry is reported.
     assert_eq!(check(user, password), Err(LoginError::Expired));
     let upper = password.to_uppercase().replace("HMACSHA256", "hmacsha256");
     assert_eq!(check(user, &upper), Err(LoginError::Expired), "either case of hex");

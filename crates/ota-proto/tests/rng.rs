@@ -1,4 +1,4 @@
-//! Chance from a seed: the same numbers on every machine, within their bounds.
+//! Random numbers from a seed: the same on every machine, and within their bounds.
 
 use ota_proto::{Micros, Rng};
 

@@ -1,4 +1,4 @@
-//! What a person reads: each error in its own words, none with a secret, and what `Debug` shows.
+//! Texts for people: each error has its own text, none contains a secret; and the `Debug` output.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use ota_proto::{
     Misuse, Reason, StorageError, TlsError, TransportError,
 };
 
-/// One kind of error: its cases have words of their own, which fit into a line of a log.
+/// One kind of error: each case has its own text, which fits into a log line.
 fn read(cases: &[&dyn Display]) -> Vec<String> {
     let words: Vec<String> = cases.iter().map(ToString::to_string).collect();
     for text in &words {
@@ -32,7 +32,7 @@ fn the_peers_faults() {
     let mut cases: Vec<&dyn Display> = vec![&MessageError::ForeignTopic, &MessageError::TooLong];
     cases.extend(whole.iter().map(|case| case as &dyn Display));
     let words = read(&cases);
-    // The cause is told, not only that there is one.
+    // The text names the cause.
     for (text, why) in words[2..].iter().zip(malformed) {
         assert!(text.ends_with(&why.to_string()), "{text}");
     }

@@ -111,7 +111,7 @@ fn offers() -> Vec<CloudCase> {
     ]
 }
 
-/// What a device should take all the same.
+/// Forms that a device should accept anyway.
 fn odd_offers() -> Vec<CloudCase> {
     vec![
         ("offer_upper_md5", None, Normal, offer(|_| {}), PLAIN),

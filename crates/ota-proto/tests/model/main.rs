@@ -1,5 +1,5 @@
-//! The reference model: what a device should have reported, told a second time from docs/rules.md,
-//! against the real machine over random operations. docs/testing.md.
+//! The reference model: the messages that a device must send, implemented a second time from
+//! docs/rules.md, and compared with the real machine over random operations. See docs/testing.md.
 #![allow(clippy::unwrap_used)]
 
 mod loader;

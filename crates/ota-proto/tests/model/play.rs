@@ -38,8 +38,8 @@ impl World {
             Op::Persist { ok } => self.persist_ends(ok),
             Op::Do(command) => self.command(command),
             Op::Sleep(ms) => self.sleep(u64::from(ms) * 1_000),
-            // A fetch that dies of a day's sleep would make two reports alike: one that was not
-            // answered, and one for an offer that is too old, each at a moment of chance.
+            // A fetch that ends after a day without calls would make two reports equal: an
+            // unanswered one, and one for an old offer, each at a random time.
             Op::Late(ms) if ms > 3_600_000 && self.spec.is_fetching() => {}
             Op::Late(ms) => self.late(u64::from(ms) * 1_000),
             Op::Cut(cut) => self.cut(cut),
@@ -220,7 +220,7 @@ impl World {
         self.drain();
     }
 
-    /// From here on nothing goes wrong: everything that is owed is told.
+    /// From here on there are no faults: everything that is owed must be reported.
     pub(crate) fn finish(&mut self) {
         for _ in 0..4_000 {
             let quiet = self.machine.state() == State::Idle && self.machine.is_settled();

@@ -1,5 +1,5 @@
-//! The machine and the model side by side: each gets what the other gets, and what the machine
-//! says must be what the model has to say.
+//! The machine and the model side by side: both get the same inputs, and the machine's messages
+//! must be the model's.
 
 use ota_proto::journal::Record;
 use ota_proto::{

@@ -6,8 +6,8 @@ use ota_proto::{
 
 use crate::bench::*;
 
-/// Each version report draws the offer again, for a minute: how often `fail` is said, and how
-/// often the journal is written.
+/// For a minute each version report makes the cloud repeat the offer: returns the number of `fail`
+/// messages and of journal writes.
 fn storm(act: impl Fn(&mut Bench, u64, Kind) -> bool) -> (usize, usize) {
     let mut bench = Bench::online(config());
     let (mut fails, mut writes) = (0, 0);
@@ -92,11 +92,11 @@ fn rule_14_the_pause_after_a_failed_attempt_doubles_and_an_operators_push_does_n
         bench.auto(ms);
         assert_eq!(bench.machine.state(), State::Idle);
         let failed = ms;
-        // Drawn by the report that follows the result.
+        // The report after the result made the cloud repeat it.
         bench.offer(ms, "1.0.0");
         let lines = bench.auto(ms);
         assert!(lines.len() == 1 && lines[0].starts_with("event HeldBack"), "{lines:?}");
-        // The next report comes when the pause is over, and what it draws is taken.
+        // The next report comes after the pause, and the device accepts the offer that follows.
         ms = bench.idle.0.unwrap().as_millis();
         bench.machine.handle_timeout(at(ms));
         assert_eq!(bench.auto(ms), ["report 0.1.0"]);
@@ -265,7 +265,7 @@ fn rule_14_attempts_are_counted_over_restarts_and_a_success_forgets_them() {
     spend(&mut bench, 40_000);
     let record = bench.journal();
     assert_eq!(record.attempts, 8);
-    // How long the power was gone nobody knows.
+    // The time without power is unknown.
     let mut bench = Bench::boot(config(), "0.1.0", SlotState::Confirmed, Some(&record));
     bench.machine.handle_session(at(0), true);
     bench.auto(0);

@@ -1,4 +1,5 @@
-//! Boot: evidence beats the journal (docs/rules.md), each row; rules 11 and 13.
+//! Boot: slot and running version count more than the journal (docs/rules.md), each row; rules 11
+//! and 13.
 
 use ota_proto::journal::{Outcome, Owed, Phase, Record, Target};
 use ota_proto::{Command, Installed, Reason, SlotInfo, SlotState, State, StorageError, Version};
@@ -71,7 +72,7 @@ fn boot_with_a_part_resumes_only_when_the_same_offer_comes() {
     assert_eq!(bench.journal().starts, 0);
 }
 
-/// Of a trial the journal says no more than it did, unless it may come to hold a reason.
+/// During a trial the journal keeps its record, unless it must hold a reason later.
 #[test]
 fn boot_on_trial_changes_the_phase_only_of_a_fetch_of_ours() {
     for (running, record, phase) in [
@@ -148,8 +149,8 @@ fn boot_armed_by_somebody_else_asks_for_the_restart_and_says_nothing() {
     }
 }
 
-/// A boot loader that takes its own progress for none calls a trial armed. Nothing is done before
-/// the image is confirmed, or the next reset takes it back and nobody is told.
+/// A boot loader that loses its own progress reports a trial as armed. Nothing is done before the
+/// image is confirmed; otherwise the next reset rolls it back without a report.
 #[test]
 fn boot_armed_with_the_new_version_running_is_a_trial() {
     let record = tried(Phase::Switching, 1);
@@ -197,7 +198,7 @@ fn boot_fetching_again_after_a_switch_that_happened_late_is_confirmed_and_done()
     assert_eq!(lines, ["fail -5 rolled back: did not start", "report 0.1.0"]);
 }
 
-/// Without a try of ours it is somebody else's switch.
+/// Without a counted try it is the switch of another program.
 #[test]
 fn boot_fetching_whole_but_never_tried_is_no_switch_of_ours() {
     let record = tried(Phase::Fetching, 0);
@@ -227,7 +228,7 @@ fn boot_switching_rolled_back_owes_fail_counts_it_and_clears_the_mark() {
     assert!(bench.auto(1_000).contains(&"fail -5 rolled back: did not start".into()));
 }
 
-/// embassy-boot comes to its mark without swapping when power goes within its confirmation.
+/// A power cut within embassy-boot's confirmation leaves its mark without a swap.
 #[test]
 fn boot_switching_rolled_back_but_the_new_version_runs_owes_done_and_clears_the_mark() {
     let record = tried(Phase::Switching, 1);
@@ -256,7 +257,8 @@ fn boot_switching_with_nobody_to_ask_and_the_old_one_running_owes_fail() {
     assert_eq!(lines, ["fail -5 rolled back: old version runs", "report 0.1.0"]);
 }
 
-/// Found in the field: `v1.0.0` in the version file for an offer of 1.0.0 was told as a roll-back.
+/// Found in the field: `v1.0.0` in the version file for an offer of 1.0.0 was reported as a
+/// roll-back.
 #[test]
 fn boot_a_version_that_is_neither_the_old_nor_the_offered_one_is_a_wrong_version() {
     for phase in [Phase::Installing, Phase::Switching] {
@@ -533,7 +535,7 @@ fn rule_13_a_slot_that_cannot_be_switched_is_a_failure_and_a_confirm_is_tried_ag
     assert_ne!(lines, NONE);
 }
 
-/// The mark is told to go three times, a minute apart; the next boot tries again.
+/// Clearing the mark is tried three times, a minute apart; the next boot tries again.
 #[test]
 fn rule_13_a_mark_that_stays_is_cleared_three_times_and_no_more() {
     let mut bench = Bench::boot(config(), "0.1.0", SlotState::RolledBack, None);
@@ -554,7 +556,7 @@ fn rule_13_a_mark_that_stays_is_cleared_three_times_and_no_more() {
     assert_eq!(tries, [0, 60_000, 120_000]);
 }
 
-/// Each minute, and not with whatever else is due meanwhile.
+/// Each minute, and not together with anything else that is due.
 #[test]
 fn rule_13_the_restart_that_ends_a_trial_is_asked_for_once_a_minute() {
     let (mut bench, _) = says("1.0.0", SlotState::Trial, Some(&tried(Phase::Switching, 1)));
@@ -565,7 +567,7 @@ fn rule_13_the_restart_that_ends_a_trial_is_asked_for_once_a_minute() {
     lines.retain(|line| line.ends_with("event Restart"));
     let expected = [2_000, 62_000, 122_000, 182_000].map(|ms| format!("{ms} event Restart"));
     assert_eq!(lines, expected);
-    // An input in between is no reason to ask again.
+    // An input in between does not make it ask again.
     bench.machine.handle_timeout(at(200_000));
     assert!(!bench.auto(200_000).contains(&"event Restart".into()));
 }
@@ -613,7 +615,7 @@ fn rule_13_an_installation_is_not_begun_before_its_own_try_is_durable() {
     assert_eq!(bench.out(6_300), ["event Install { size: 10000 }"]);
 }
 
-/// Each minute until the application has said its word, and not with whatever else is due.
+/// Each minute until the application answers, and not together with anything else that is due.
 #[test]
 fn rule_13_a_trial_is_told_of_once_a_minute_until_it_is_confirmed() {
     let mut bench =
@@ -629,7 +631,7 @@ fn rule_13_a_trial_is_told_of_once_a_minute_until_it_is_confirmed() {
     assert!(!lines.iter().any(|line| line.ends_with("event Trial")), "{lines:?}");
 }
 
-/// A mark that is due and waits for the journal is no reason to be woken.
+/// A due mark that waits for the journal needs no deadline.
 #[test]
 fn rule_16_a_mark_that_waits_for_the_journal_has_no_deadline() {
     let mut bench = Bench::boot(config(), "0.1.0", SlotState::RolledBack, None);
@@ -668,7 +670,7 @@ fn rule_16_a_mark_that_waits_for_the_slot_has_no_deadline() {
     assert!(bench.out(61_000).contains(&"slot ClearMark".into()));
 }
 
-/// Who updates finds the hashes of the build before: they are FNV-1a of the text.
+/// An updated device finds the hashes of the earlier build: they are FNV-1a of the text.
 #[test]
 fn the_journals_hashes_are_those_of_every_build() {
     let fnv = |text: &str| {

@@ -1,4 +1,4 @@
-//! Rules 3, 13 and 14: what was agreed to, what it was, and that it holds over a restart.
+//! Rules 3, 13 and 14: consent, its object, and its validity over a restart.
 
 use ota_proto::journal::{Outcome, Phase};
 use ota_proto::{
@@ -49,7 +49,7 @@ fn half(config: ota_proto::Config, offer: &str) -> Bench {
     bench
 }
 
-/// Found in the field: accepted, broken off at half, 404; then put off, and begun at a restart.
+/// Found in the field: accepted, interrupted at half, 404; then deferred, and started at a restart.
 #[test]
 fn rule_14_a_restart_begins_nothing_that_was_not_accepted() {
     let offer = offer_with("text");
@@ -91,7 +91,7 @@ fn rule_14_a_restart_begins_nothing_that_was_not_accepted() {
     assert!(has(&old.auto(100), "event Offered"));
 }
 
-/// The class: however an attempt ends, or is put off, its consent ends with it.
+/// The whole class: however an attempt ends, or is deferred, its consent ends with it.
 #[test]
 fn rule_14_consent_ends_with_the_attempt_and_with_a_deferral() {
     type End = fn(&mut Bench);
@@ -411,7 +411,7 @@ fn rule_6_done_is_marked_as_sent_when_it_is_about_to_leave_and_not_before() {
     assert_eq!(bench.out(2_000)[0], "done");
 }
 
-/// A cloned image: what another device owed is not ours to say.
+/// A copied file system: this device does not report what another device owed.
 #[test]
 fn rule_6_a_record_of_another_device_is_no_record() {
     let bench = half(asking(), &offer_with("text"));
@@ -464,7 +464,7 @@ fn rule_6_a_record_of_another_device_is_no_record() {
     }
 }
 
-/// Found by a second harness: every `ClearMark` fails, and nothing was ever switched again.
+/// Found by a second harness: if every `ClearMark` failed, nothing was ever switched again.
 #[test]
 fn rule_13_a_mark_that_cannot_be_cleared_holds_nothing_up() {
     let mut bench = Bench::boot(config(), "0.1.0", SlotState::RolledBack, None);
@@ -514,7 +514,7 @@ fn rule_13_a_mark_that_cannot_be_cleared_holds_nothing_up() {
     assert!(clears <= 3, "a bound: {clears}");
 }
 
-/// The class: a slot that cannot be told to roll back is reset all the same.
+/// The whole class: if the slot cannot be told to roll back, the device restarts anyway.
 #[test]
 fn rule_13_a_roll_back_that_cannot_be_told_ends_with_the_restart() {
     let mut bench = Bench::restarting(config());
@@ -544,7 +544,7 @@ fn rule_13_a_roll_back_that_cannot_be_told_ends_with_the_restart() {
     assert_eq!(bench.journal().owed.unwrap().result, Outcome::Failed(Reason::RolledBack));
 }
 
-/// Found in the field: an offer that was refused by mistake could not be had again.
+/// Found in the field: an offer that was refused by mistake never came again.
 #[test]
 fn rule_14_forgive_takes_a_refusal_back() {
     let mut bench = Bench::online(asking());

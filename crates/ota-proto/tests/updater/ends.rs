@@ -1,5 +1,4 @@
-//! What an end leaves behind: no fetch that nobody wants, no word that is not true any more, no
-//! byte behind the image.
+//! The state after an end: no fetch without a use, no outdated event, no byte beyond the image.
 
 use ota_proto::{
     Command, Config, Hold, InstallFault, Installed, ResponseHead, SlotInfo, SlotState,

@@ -1,4 +1,4 @@
-//! Rules 5, 8 and 9: what answers are worth, retries, bounds.
+//! Rules 5, 8 and 9: the judgement of answers, retries, bounds.
 
 use core::time::Duration;
 
@@ -561,7 +561,7 @@ fn rule_15_bytes_and_ends_of_a_fetch_that_is_over_are_nothing() {
     assert_eq!(bench.machine.handle_body(at(ms), op, &image()[8_192..]), Err(FetchError::Stale));
 }
 
-/// The window of the least rate is its own: other deadlines that pass meanwhile do not renew it.
+/// The window of the minimum rate is independent: other deadlines do not restart it.
 #[test]
 fn rule_9_a_trickle_ends_with_its_window_whatever_else_is_due() {
     let mut bench = Bench::fetching(config());
@@ -603,8 +603,8 @@ fn rule_8_an_answer_that_brought_nothing_takes_nothing_away() {
     assert_eq!(bench.machine.state(), State::Waiting);
 }
 
-/// At the moment at which the slot is given up nothing new is asked for any more, also when a poll
-/// comes before the clock's word.
+/// Once the wait for the slot has ended, nothing new is requested, even if a poll comes before the
+/// time-out.
 #[test]
 fn rule_16_no_fetch_begins_at_the_moment_at_which_the_slot_is_given_up() {
     use ota_proto::Gate;
@@ -628,7 +628,7 @@ fn rule_16_no_fetch_begins_at_the_moment_at_which_the_slot_is_given_up() {
     }
 }
 
-/// What went wrong before the last progress is not why the patience ends.
+/// Faults before the last progress are not the reason when patience ends.
 #[test]
 fn rule_9_a_fault_that_progress_has_forgiven_is_not_told_at_the_end() {
     let mut config = config();
@@ -652,7 +652,7 @@ fn rule_9_a_fault_that_progress_has_forgiven_is_not_told_at_the_end() {
     assert!(lines.iter().any(|line| line.ends_with("fail -1 download timed out")), "{lines:?}");
 }
 
-/// Bytes that are passed over are no progress, and yet the server does what it can.
+/// Skipped bytes are not progress, but the server does its part.
 #[test]
 fn rule_9_patience_does_not_run_while_known_bytes_are_passed_over() {
     let mut config = config();
@@ -712,7 +712,7 @@ fn rule_9_three_times_the_image_is_not_too_much() {
     }
 }
 
-/// The least rate is enough, to the byte.
+/// The minimum rate is enough, to the byte.
 #[test]
 fn rule_9_the_least_rate_itself_is_not_too_slow() {
     for (bytes, slow) in [(600, false), (599, true)] {
@@ -729,7 +729,7 @@ fn rule_9_the_least_rate_itself_is_not_too_slow() {
     }
 }
 
-/// Who heard a reply without the offer asks once more before he fetches on.
+/// After a reply without the offer the device asks once more before it continues.
 #[test]
 fn rule_9_after_a_reply_without_the_offer_a_short_pause_ends_with_a_report() {
     for reply in [false, true] {
@@ -769,7 +769,7 @@ fn o2_after_two_failed_records_nothing_is_written_over_what_either_claims() {
     let mut bench = Bench::online(config);
     bench.offer_at(1_000, "1.0.0", "http://cos.example/a");
     bench.auto(1_000);
-    // Everything succeeds but the journal; the lines.
+    // Everything succeeds except the journal; returns the lines.
     let work = |bench: &mut Bench, ms: u64, upto: u64| {
         let mut lines = Vec::new();
         for _ in 0..100 {
@@ -861,7 +861,7 @@ fn rule_8_bytes_that_come_again_renew_no_tries_of_a_refused_url() {
     assert!(lines.contains(&"fail -3 url expired or refused".into()), "{lines:?}");
 }
 
-/// A slot that takes its time is no lack of progress of the server.
+/// A slow slot does not count as a lack of progress of the server.
 #[test]
 fn rule_9_patience_does_not_run_while_the_slot_is_waited_for() {
     let mut config = config();

@@ -15,7 +15,7 @@ fn has(lines: &[String], word: &str) -> bool {
 /// A start that found 1,600 bytes and so many starts before it without a checkpoint; its body is
 /// open at 1,000 ms.
 fn start(starts: u8) -> Bench {
-    // A line as slow as it likes.
+    // A connection of any speed.
     let mut cfg = config();
     cfg.timing.idle = ota_proto::Micros::from_secs(300);
     cfg.timing.min_rate = 0;
@@ -92,7 +92,7 @@ fn rule_11_a_link_that_breaks_and_a_wait_that_begins_leave_nothing_behind() {
         end(&mut bench);
         bench.auto(1_200);
         assert_eq!(bench.journal().target.map(|target| target.offset), Some(1_696));
-        // Less than a unit is not worth a record.
+        // Less than a unit gets no record.
         let record = bench.journal();
         let ms = bench.next_fetch().unwrap_or(1_200);
         assert_eq!(bench.journal(), record, "{ms}");

@@ -257,7 +257,7 @@ fn offered_another_than_is_stored() -> Bench {
     bench
 }
 
-/// What is stored is of one image: a result of another never says that its bytes are there.
+/// The stored bytes belong to one image: the result of another never claims them.
 #[test]
 fn rule_14_a_refused_image_does_not_inherit_the_bytes_of_the_one_before() {
     let mut bench = offered_another_than_is_stored();
@@ -425,8 +425,8 @@ fn rule_14_network_faults_never_ban() {
     }
 }
 
-/// Found by the reference model: only the last refused offer was remembered, so two that took
-/// turns were refused over and over.
+/// Found by the reference model: only the last refused offer was remembered, so two alternating
+/// offers were refused again and again.
 #[test]
 fn rule_14_each_refused_offer_is_told_once_a_session_whatever_came_between() {
     let mut bench = Bench::online(config());
@@ -528,7 +528,7 @@ fn rule_14_an_image_that_fails_before_its_first_byte_claims_none_of_another() {
     assert_eq!(lines[0], "persist Owed 2.0.0@0 Failed(BadUrl) sent", "{lines:?}");
 }
 
-/// A limit is the most that is taken, and no byte more.
+/// A value at the limit is accepted, and one byte more is not.
 #[test]
 fn rule_14_an_offer_may_be_as_large_and_as_long_as_the_limits() {
     let limits = config().limits;
@@ -562,7 +562,7 @@ fn rule_14_an_offer_may_be_as_large_and_as_long_as_the_limits() {
     }
 }
 
-/// Each of what may be held against an image is enough to be forgiven.
+/// Each kind of restriction alone can be forgiven.
 #[test]
 fn rule_14_whatever_is_held_against_an_image_can_be_forgiven_alone() {
     let told = |bench: &mut Bench, ms| {

@@ -92,7 +92,7 @@ fn o2_no_erase_while_an_old_claim_is_on_its_way() {
     assert_eq!(bench.out(retry), ["erase 0..4096"]);
 }
 
-/// The same, and the claim's write failed: it may be on the medium all the same.
+/// The same, and the claim's write failed: it may be on the medium anyway.
 #[test]
 fn o2_no_erase_while_a_failed_claim_may_be_on_the_medium() {
     let mut bench = claiming();
@@ -276,7 +276,7 @@ fn o8_confirm_only_after_the_application_and_the_clouds_answer() {
     let mut bench = trial();
     bench.machine.command(at(1_100), Command::Confirm).unwrap();
     assert!(bench.out(1_100).is_empty(), "no answer yet");
-    // A late answer to what ran before proves nothing of what runs now.
+    // A late answer for the old version does not prove the running one.
     bench.reply(1_150, "0.1.0");
     let lines = bench.out(1_150);
     assert!(!lines.contains(&"slot Confirm".into()), "{lines:?}");

@@ -1,4 +1,5 @@
-//! Patience (rules 5, 8 and 9): a server that is away, empty, replaced or changed for a while.
+//! Patience (rules 5, 8 and 9): a firmware server that is away, empty, replaced or changed for a
+//! while.
 
 use core::time::Duration;
 
@@ -13,8 +14,8 @@ use crate::fetch::part;
 
 const DONE: &str = "event Install { size: 10000 }";
 
-/// Serves the store by `answer` until this moment, the cloud answering every version report with
-/// its open task when there is one. All lines, with their times.
+/// The firmware server answers by `answer` until this time, and the cloud answers every version
+/// report with its open task, if any. Returns all lines with their times.
 fn serve(
     bench: &mut Bench,
     from: u64,
@@ -198,8 +199,8 @@ fn rule_3_a_task_that_is_over_is_withdrawn_before_the_next_fetch_however_slow_th
     }
 }
 
-/// A pause is over and the cloud is asked whether the task is: without a session it cannot be, and
-/// a new one is asked anew.
+/// After a pause the device asks the cloud whether the task is over. Without a session it cannot
+/// ask, and in a new session it asks again.
 #[test]
 fn rule_9_after_a_pause_a_session_that_goes_is_not_waited_for_and_one_that_comes_is_asked() {
     let mut bench = Bench::fetching(config());
@@ -218,7 +219,7 @@ fn rule_9_after_a_pause_a_session_that_goes_is_not_waited_for_and_one_that_comes
     assert_eq!(lines.last().unwrap(), "91200 fetch 0", "nobody answered: {lines:?}");
 }
 
-/// For a person: what the last answer was, as long as it belongs to the open attempt.
+/// For a person: the last answer, while it belongs to the open attempt.
 #[test]
 fn rule_6_the_last_answer_of_the_open_attempt_is_shown() {
     let shown = |bench: &Bench| bench.machine.answer().map(|answer| answer.to_string());
@@ -347,7 +348,8 @@ fn rule_5_a_captive_portal_over_plain_http_is_waited_for_ten_minutes() {
     }
 }
 
-/// Each lie is waited for, and only what contradicts the offer is told as something else.
+/// Each violation gets its wait, and only contradictions of the offer are reported as something
+/// else.
 #[test]
 fn rule_5_over_plain_http_each_lie_has_its_own_words() {
     for (error, words) in [
@@ -427,8 +429,8 @@ fn rule_8_a_page_without_a_length_over_plain_http_brings_nothing_and_costs_nothi
     }
 }
 
-/// A proxy takes the length away, and the line breaks cleanly: that is no page, for it breaks
-/// elsewhere each time. The download continues behind its bytes.
+/// A proxy removes the length, and the connection ends cleanly: that is not a page, because it ends
+/// at different bytes each time. The download continues behind its bytes.
 #[test]
 fn rule_8_a_file_whose_length_was_taken_away_is_gone_on_with_when_its_line_breaks() {
     let mut bench = plain();
@@ -449,7 +451,7 @@ fn rule_8_a_file_whose_length_was_taken_away_is_gone_on_with_when_its_line_break
     assert_eq!(bench.machine.state(), State::Installing);
 }
 
-/// A missing object and a refused URL do not use up each other's tries.
+/// A missing object and a refused URL have separate limits.
 #[test]
 fn rule_5_404_and_403_have_tries_of_their_own() {
     let mut bench = Bench::fetching(config());
@@ -473,7 +475,7 @@ fn rule_5_404_and_403_have_tries_of_their_own() {
     assert_eq!(bench.machine.state(), State::Installing);
 }
 
-/// Only one cause: its words and its code; several: a time-out.
+/// A single cause is reported with its text and code, several as a time-out.
 #[test]
 fn rule_5_patience_ends_with_the_one_cause_that_there_was() {
     type Answer = fn(&mut Bench, u64);
@@ -516,7 +518,7 @@ fn redirected(bench: &mut Bench, ms: u64, code: u16) {
     status(bench, ms, code);
 }
 
-/// Without a first pause there is a pause all the same.
+/// Even with a first pause of zero there is a pause.
 #[test]
 fn rule_9_a_base_of_zero_is_no_loop() {
     let mut config = config();
@@ -555,7 +557,7 @@ fn rule_8_a_wrong_digest_names_the_coding_of_what_is_stored() {
     for (error, image, words) in [
         // An error page that is compressed says nothing of the image.
         (Some(Coding::Gzip), None, "fail -4 md5 does not match"),
-        // What an answer brings that begins the image anew counts.
+        // The label of an answer that restarts the image counts.
         (None, Some(Coding::Gzip), "fail -4 md5 does not match, sent as gzip"),
     ] {
         let mut bench = Bench::fetching(config());
@@ -623,7 +625,7 @@ fn rule_8_nodes_that_disagree_about_the_etag_cost_two_restarts_and_no_result() {
     assert!(lines.contains(&DONE.into()), "{lines:?}");
 }
 
-/// The digest is to decide, also when it decides against the two nodes.
+/// The digest decides, even against the two nodes.
 #[test]
 fn rule_12_a_clean_download_is_granted_when_the_restarts_are_spent_on_etags() {
     let mut bench = Bench::fetching(config());
@@ -732,7 +734,7 @@ fn rule_16_a_machine_that_cannot_tell_whether_the_image_works_does_not_blame_it(
     let record = Bench::restarting(config()).journal();
     for (said, want) in [
         (&[30_000, 90_000, 599_000][..], Reason::Machine),
-        // It can tell again since the application was asked the last time.
+        // Since the application was last asked, the machine can find out again.
         (&[30_000, 90_000], Reason::NotConfirmed),
     ] {
         let mut bench = Bench::boot(config(), "1.0.0", SlotState::Trial, Some(&record));

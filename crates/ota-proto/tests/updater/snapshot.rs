@@ -1,4 +1,4 @@
-//! A snapshot (feature `snapshot`) is the machine; one that was tampered with is refused.
+//! A snapshot (feature `snapshot`) is the machine; a forged one is refused.
 
 use ota_proto::{Command, Downgrade, Hold, InstallFault, Installed, Order, Updater, Version};
 use serde_json::{Value, json};

@@ -9,7 +9,7 @@ fn has(lines: &[String], line: &str) -> bool {
     lines.iter().any(|found| found == line)
 }
 
-/// Whatever the slot is doing when it falls silent, and the journal, too.
+/// The slot stops answering during each operation, and so does the journal.
 #[test]
 fn rule_16_no_operation_of_the_slot_is_waited_for_for_ever() {
     let whole = |bench: &mut Bench, upto| {
@@ -75,7 +75,8 @@ fn rule_16_a_switch_that_is_never_answered_is_left_to_the_restart() {
     assert_eq!(result, Some(Outcome::Failed(Reason::Storage)));
 }
 
-/// Without the word in the journal nothing was switched: a restart would only run the old one.
+/// Without its record in the journal nothing was switched: a restart would only run the old
+/// version.
 #[test]
 fn rule_16_a_switch_that_the_journal_never_held_is_a_failure_and_no_restart() {
     let mut bench = Bench::installing(config());
@@ -117,8 +118,8 @@ fn rule_16_a_journal_that_never_answers_ends_the_attempt_after_half_an_hour() {
     }
 }
 
-/// While the image is hashed, and while the cloud is told that it is whole, nobody waits for the
-/// journal: its limit may be past already when somebody does.
+/// While the image is hashed and "100" is reported, nothing waits for the journal: its limit may
+/// already be past when something does.
 #[test]
 fn rule_16_a_limit_that_passed_while_nobody_waited_for_it_is_served_in_the_same_turn() {
     let end = |bench: &mut Bench| {
@@ -150,7 +151,7 @@ fn rule_16_a_limit_that_passed_while_nobody_waited_for_it_is_served_in_the_same_
     bench.done(2_000, Kind::Digest);
     assert_eq!(bench.out(2_000), ["event Ready"]);
     end(&mut bench);
-    // After a wrong digest the journal must forget what it claims, and that is late, too.
+    // After a wrong digest the journal must drop its claim, and that write is late, too.
     let mut bench = hashing();
     for _ in 0..2 {
         let op = bench.take(Kind::Digest);

@@ -16,7 +16,7 @@ fn to_digest(bench: &mut Bench, ms: u64) {
     }
 }
 
-/// The medium does not hold what was offered: it is read twice before that is believed.
+/// The medium does not hold the offered image: it is read twice before that counts.
 fn wrong(bench: &mut Bench, ms: u64) {
     let op = bench.take(Kind::Digest);
     bench.machine.handle_done(at(ms), op, Ok(Some(Md5([0; 16]))));
@@ -42,7 +42,7 @@ fn rule_12_a_bit_that_was_read_wrongly_once_costs_a_second_hash_and_nothing_else
     }
 }
 
-/// A stack that answers each work alike: asked again and again, it would never come to rest.
+/// A stack that answers every work the same way would never come to rest.
 #[test]
 fn rule_16_a_digest_without_a_digest_ends_the_attempt() {
     let mut bench = Bench::fetching(config());

@@ -61,7 +61,7 @@ pub(crate) enum Bytes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     Network,
-    /// TLS, or no HTTP: it does not become true in a second.
+    /// TLS, or not HTTP: it stays so after a second.
     Lie,
 }
 
@@ -147,7 +147,7 @@ impl Spec {
                 self.step(Step::Due { hops: 0 });
             }
             Answer::Redirect { good: true } if hops < 5 => self.step(Step::Due { hops: hops + 1 }),
-            // A target that refuses says nothing of the offer's URL.
+            // The refusal of a redirect's target does not concern the offer's URL.
             Answer::Forbidden if hops > 0 => self.fault((Why::Auth, "auth"), false, 0),
             Answer::Missing | Answer::Gone if hops > 0 => {
                 self.fault((Why::NotFound, "gone"), false, 0);
@@ -457,7 +457,7 @@ impl Spec {
         }
     }
 
-    /// Chance may have ended the pause.
+    /// The pause with jitter may have ended.
     fn end_pause(&mut self) {
         let now = self.now;
         if let Some(attempt) = &mut self.open {

@@ -1,7 +1,7 @@
-//! What a device should have reported: docs/rules.md, told a second time.
+//! The messages that a device must send: docs/rules.md, implemented a second time.
 //!
-//! It sees what the machine is given and what it asks for, and knows what must be said at each
-//! moment. Jitter is the one thing it does not know: there it has an earliest and a latest moment.
+//! It observes the machine's inputs and outputs, and computes the due message at each time. It does
+//! not know the jitter, and has an earliest and a latest time instead.
 
 mod book;
 mod boot;
@@ -349,7 +349,7 @@ impl Spec {
             self.tick_step();
         }
         self.settle();
-        // Who waits for the journal only from now on may find its time over.
+        // A wait for the journal that begins now may already be over.
         if self.stuck_at().is_some_and(|at| at <= now) {
             self.give_up();
             self.settle();
@@ -369,7 +369,7 @@ impl Spec {
         self.open.as_ref().map(|attempt| attempt.stored)
     }
 
-    /// When chance may still be at work on a pause: until then nobody knows whether it is over.
+    /// When a pause with jitter has certainly ended.
     pub(crate) fn vague_until(&self) -> u64 {
         match &self.open {
             Some(attempt @ Attempt { step: Step::Pause { .. }, .. }) => self.pause_over(attempt),

@@ -1,4 +1,4 @@
-//! What must be said now: rules 1, 4, 6 and 7.
+//! The due messages: rules 1, 4, 6 and 7.
 
 use serde_json::{Value, json};
 
@@ -16,8 +16,8 @@ pub(crate) enum Due {
 }
 
 impl Spec {
-    /// A message leaves: it must be the first that is due. Its words are the device's own choice;
-    /// all else is literal.
+    /// A message is sent: it must be the first that is due. Its text is free; everything else is
+    /// literal.
     pub(crate) fn said(&mut self, id: u32, qos: u8, payload: &[u8]) {
         let mut message: Value = serde_json::from_slice(payload).expect("JSON");
         let state = message["report"]["progress"]["state"].as_str().map(String::from);
