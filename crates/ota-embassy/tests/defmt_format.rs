@@ -1,5 +1,5 @@
-//! What an application gets from here can be logged by defmt. What such a log holds, and what it
-//! hides, is tested where the types are.
+//! Types of this crate's interface can be logged by defmt. The tests of their own crates check the
+//! content of such a log.
 
 use defmt::Format;
 use ota_embassy::driver::{self, ClientConfig, DeviceIndex};

@@ -1,4 +1,4 @@
-//! Slot and journal on a flash that holds them to its rules.
+//! Slot and journal on a flash that enforces its rules.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod world;

@@ -18,7 +18,7 @@ fn world(tls: Tls, seed: u64) -> World {
     World::over(Weather::FAIR, FaultPlan::new(0), seed, Some(tls))
 }
 
-/// What the device says of the cloud when it cannot connect.
+/// The device's error when it cannot connect.
 fn refusal(tls: Tls, host: &str) -> Disconnect {
     let mut world = world(tls, 1);
     world.device.config.host = host.into();

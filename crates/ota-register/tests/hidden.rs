@@ -16,7 +16,7 @@ thread_local! {
 #[defmt::global_logger]
 struct Kept;
 
-// SAFETY: each thread says and keeps its own bytes, so nothing is shared that a lock would guard.
+// SAFETY: each thread writes and keeps its own bytes, so no data is shared that needs a lock.
 unsafe impl defmt::Logger for Kept {
     fn acquire() {}
 
@@ -31,7 +31,7 @@ unsafe impl defmt::Logger for Kept {
 
 defmt::timestamp!("{=u8}", 0);
 
-/// Stands in every secret of these tests.
+/// Part of every secret of these tests.
 const HIDDEN: &str = "hiddenhiddenhidden";
 
 /// The bytes of this value in a log; they hold no secret, and `Debug` shows none either.

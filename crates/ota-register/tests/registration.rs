@@ -195,7 +195,7 @@ fn an_answer_may_be_as_long_as_the_limit() {
     }
 }
 
-/// Each error has words of its own, which fit into a line of a log and say the cause.
+/// Each error has its own text, which fits into a log line and names the cause.
 #[test]
 fn errors_say_what_is_wrong() {
     let words = [

@@ -1,4 +1,4 @@
-//! Worlds as they were met in the field: a store that is away for long, offers in turn, texts that
+//! Trouble from the field: a firmware server that is away for long, alternating offers, texts that
 //! change, a clock that steps, an installer that moves the image away.
 
 use core::time::Duration;

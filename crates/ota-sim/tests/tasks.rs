@@ -1,4 +1,4 @@
-//! The operator changes his mind at any moment; the device hears nothing of it.
+//! The operator changes the task at any time; the device does not learn it.
 
 use ota_sim::{Cut, Image, Outcome, Setup, World};
 

@@ -1,4 +1,4 @@
-//! The engine with buffers of the caller's: one buffer serves all of a store's links.
+//! The engine with the caller's buffers: one buffer serves all links to the firmware server.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 use core::time::Duration;
@@ -26,7 +26,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// A device that was offered the image, and whose link to the store is open.
+    /// A device with an offer and an open link to the firmware server.
     fn fetching() -> (Self, Link) {
         let now = Instant::ZERO;
         let mut engine = Engine::new(now, config(), vec![0; 4_096], vec![0; 4_096]).unwrap();
@@ -133,7 +133,7 @@ impl Bench {
         self.engine.handle_received(link, bytes.len());
     }
 
-    /// So much of the answer has come; the write that it leads to.
+    /// Passes this part of the answer; returns the resulting write.
     fn write(&mut self, store: Link, body: &[u8]) -> (OpId, Piece<Vec<u8>>) {
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n";
         self.receive(store, &[head, body].concat());

@@ -20,7 +20,7 @@ const SIZE: usize = 256 * 1_024;
 const CHUNK: usize = 1_460;
 const ERASE: u32 = 4_096;
 
-/// What an adapter owns, and what it saw. Nothing in it allocates while the client runs.
+/// The state of an adapter. Nothing in it allocates while the client runs.
 struct Bench {
     flash: Vec<u8>,
     record: [u8; Journal::LEN],
@@ -33,7 +33,7 @@ struct Bench {
     sent: Vec<u8>,
 }
 
-/// What is to be done after an output.
+/// The follow-up of an output.
 #[allow(clippy::large_enum_variant, reason = "a box would be counted")]
 enum Todo {
     Work(OpId, Work<Range<usize>>),
@@ -231,7 +231,7 @@ fn connect(bench: &mut Bench, client: &mut Client, now: Instant, reply: &[u8]) {
     }
 }
 
-/// What one run came to.
+/// The counts of one run.
 struct Run {
     boot: AllocationInfo,
     all: AllocationInfo,

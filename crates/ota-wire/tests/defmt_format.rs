@@ -1,4 +1,4 @@
-//! What defmt shows: something of everything that is to be seen, and no secret of anything.
+//! The defmt output: each type shows its visible parts and no secret.
 #![allow(unsafe_code, reason = "a logger for defmt is an `unsafe impl`")]
 
 use std::cell::RefCell;
@@ -21,7 +21,7 @@ thread_local! {
 #[defmt::global_logger]
 struct Kept;
 
-// SAFETY: each thread says and keeps its own bytes, so nothing is shared that a lock would guard.
+// SAFETY: each thread writes and keeps its own bytes, so no data is shared that needs a lock.
 unsafe impl defmt::Logger for Kept {
     fn acquire() {}
 
@@ -36,7 +36,7 @@ unsafe impl defmt::Logger for Kept {
 
 defmt::timestamp!("{=u8}", 0);
 
-/// The bytes that a log of this value is, without the frame around them.
+/// The bytes of a log of this value, without their frame.
 fn said(value: &impl Format) -> Vec<u8> {
     // The number of the text, which is the value alone, and the time.
     const FRAME: usize = 3;
@@ -48,7 +48,7 @@ fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
-/// Stands in every secret of these tests.
+/// Part of every secret of these tests.
 const HIDDEN: &str = "hiddenhiddenhidden";
 
 /// Shows these texts, and nothing secret.

@@ -1,5 +1,5 @@
-//! The receive buffers of both links: what is read when, where it is put, and when the end of a
-//! link is told. The test plays the client.
+//! The receive buffers of both links: when and where bytes are read, and when the end of a link is
+//! reported. The test acts as the client.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 use std::collections::VecDeque;

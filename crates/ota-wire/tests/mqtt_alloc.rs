@@ -1,4 +1,4 @@
-//! What an MQTT session holds on the heap (rule 17 of docs/rules.md), counted.
+//! Counts the heap of an MQTT session (rule 17 of docs/rules.md).
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use allocation_counter::measure;

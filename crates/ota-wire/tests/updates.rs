@@ -1,5 +1,5 @@
-//! What an application with one device is told: each event of the client and of the machine
-//! arrives, with what the application needs to react, and says itself in a sentence of its own.
+//! The events of an application with one device: each event of the client and of the machine
+//! arrives, with the data that the application needs, and has its own sentence.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 use core::time::Duration;

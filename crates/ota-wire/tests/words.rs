@@ -1,4 +1,4 @@
-//! What a person reads: each error in its own words, and what `Debug` does not show (rule 15 of
+//! Texts for people: each error has its own text; and what `Debug` hides (rule 15 of
 //! docs/rules.md).
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +14,7 @@ use ota_wire::mqtt::{
 };
 use ota_wire::record::RecordingError;
 
-/// One kind of error: its cases have words of their own, which fit into a line of a log.
+/// One kind of error: each case has its own text, which fits into a log line.
 fn read(cases: &[&dyn Display]) -> Vec<String> {
     let words: Vec<String> = cases.iter().map(ToString::to_string).collect();
     for text in &words {

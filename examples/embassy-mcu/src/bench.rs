@@ -1,4 +1,4 @@
-//! What the test bench keeps beside the flash: the power supply it can cut, and its instruments.
+//! The test bench beside the flash: a power supply that it can cut, and its counters.
 //!
 //! The words lie in memory that the host shares, so that it can set and read them.
 
@@ -8,13 +8,13 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use crate::layout;
 use crate::mmio::Register;
 
-/// After this many operations of the flash the power goes, in the middle of one; 0 is never.
+/// The power is cut in the middle of this operation from now; 0 is never.
 const CUT: usize = 0;
 /// Operations of the flash so far.
 const OPERATIONS: usize = 1;
 /// Starts so far.
 const BOOTS: usize = 2;
-/// Chance for the shape of a cut.
+/// The seed for the shape of a cut.
 const SEED: usize = 3;
 /// Microseconds that the erase of a block takes.
 const BUSY: usize = 4;
@@ -27,7 +27,7 @@ const _: () = assert!((ERASES + 2 * BLOCKS) * 4 <= layout::BENCH.end as usize);
 /// Who erases: 0 is the firmware, 1 the loader.
 static PROGRAM: AtomicUsize = AtomicUsize::new(0);
 
-/// From here on it is the loader that erases.
+/// From now on the loader erases.
 pub fn this_is_the_loader() {
     PROGRAM.store(1, Ordering::Relaxed);
 }
@@ -44,12 +44,12 @@ fn count(index: usize) -> u32 {
     next
 }
 
-/// Counts a start; a number that no other start has.
+/// Counts a start; returns its number.
 pub fn boot() -> u32 {
     count(BOOTS)
 }
 
-/// Counts an operation; a random number when the power goes in the middle of it.
+/// Counts an operation; returns a random number if the power is cut in the middle of it.
 pub(crate) fn operation() -> Option<u32> {
     count(OPERATIONS);
     let left = word(CUT).read();
@@ -72,7 +72,7 @@ pub(crate) fn busy() {
     crate::clock::spin(word(BUSY).read());
 }
 
-/// The end of the power.
+/// Ends the power.
 pub(crate) fn power_is_gone() -> ! {
     cortex_m::interrupt::disable();
     crate::uart::write(b"the power is gone\n");

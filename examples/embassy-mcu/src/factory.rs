@@ -1,4 +1,4 @@
-//! What the factory wrote into the flash: lines `key=value`, then erased bytes.
+//! The factory data in the flash: lines `key=value`, then erased bytes.
 
 use core::slice;
 

@@ -1,6 +1,6 @@
-//! Flash made of the board's PSRAM, with the manners of NOR flash: an erase sets a whole block
-//! to ones, a write only clears bits. The host keeps the bytes in a file, so that the end of the
-//! emulator is the end of the power.
+//! Flash made of the board's PSRAM that behaves like NOR flash: an erase sets a whole block to
+//! ones, a write only clears bits. The host keeps the bytes in a file, so ending the emulator acts
+//! like a power cut.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ const OPEN: Range<u32> = layout::JOURNAL.start..layout::END;
 /// The flash. There is one.
 pub struct Flash(());
 
-/// What the flash refuses: a mistake of the caller.
+/// Why the flash refuses an operation: the caller's mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// Not aligned to the unit of the operation.
@@ -92,7 +92,7 @@ impl Flash {
         }
     }
 
-    /// What a loader assumes, too: one write unit is written or not.
+    /// As a boot loader assumes, a write unit is either written or not.
     fn program(offset: u32, bytes: &[u8]) -> Result<(), Refused> {
         let cut = bench::operation();
         let units = bytes.len() / layout::WRITE;

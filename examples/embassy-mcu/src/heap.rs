@@ -13,7 +13,7 @@ pub struct Heap {
 }
 
 impl Heap {
-    /// An allocator that has nothing to give before [`Heap::start`].
+    /// An allocator without memory until [`Heap::start`].
     #[must_use]
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {

@@ -1,4 +1,4 @@
-//! How deep the stack goes, found by painting it first.
+//! Measures the stack by painting it first.
 
 use core::ops::Range;
 use core::ptr;
@@ -11,8 +11,8 @@ const DEPTH: usize = 12 * 1_024;
 const MARGIN: usize = 64;
 const PAINT: u32 = 0xa5c3_a5c3;
 
-/// Runs it without interrupts, so that the same run gives the same number; how many bytes of
-/// stack it took.
+/// Runs it without interrupts, so that the same run gives the same number; returns the bytes of
+/// stack that it used.
 #[inline(never)]
 pub fn measure<R>(act: impl FnOnce() -> R) -> (R, usize) {
     let top = msp::read() as usize;
@@ -37,7 +37,7 @@ pub fn paint_all() {
     unsafe { paint(whole().start..msp::read() as usize - MARGIN) };
 }
 
-/// How many bytes of the whole stack were ever in use since [`paint_all`].
+/// The maximum of used bytes of the whole stack since [`paint_all`].
 pub fn used_of_all() -> usize {
     // SAFETY: the whole stack is memory, and what it holds is only compared.
     unsafe { used(whole()) }

@@ -1,4 +1,4 @@
-//! Each fault of the store, and the result that docs/rules.md names for it (5, 8, 9 and 12).
+//! Each fault of the firmware server, and its result by docs/rules.md (5, 8, 9 and 12).
 
 use core::time::Duration;
 

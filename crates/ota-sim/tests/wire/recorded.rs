@@ -1,4 +1,4 @@
-//! What the recorders of faulty worlds kept, played again.
+//! The recordings of faulty worlds, replayed.
 
 use std::collections::BTreeSet;
 

@@ -7,7 +7,7 @@ use ota_wire::mqtt::{PublishError, SubscribeError};
 
 use crate::common::*;
 
-/// The application's filter stands; the device has reported and was answered.
+/// The application's filter is subscribed, and the device has its reply.
 fn subscribed() -> (Desk, ota_wire::client::Link, ota_wire::mqtt::SubId) {
     let mut desk = Desk::new();
     let link = desk.up(at(0));

@@ -1,4 +1,4 @@
-//! A desk with one client on it: the test plays the network, the flash and the application.
+//! A desk with one client: the test acts as the network, the flash and the application.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ pub(crate) const CONNECT: &[u8] =
 pub(crate) const SUBSCRIBE: &[u8] = b"\x82\x14\x00\x01\x00\x0f$ota/update/P/D\x01";
 pub(crate) const SUBACK: &[u8] = b"\x90\x03\x00\x01\x01";
 pub(crate) const FIRST: DeviceIndex = DeviceIndex::FIRST;
-/// A body that is easy to know again.
+/// A recognisable body.
 pub(crate) const IMAGE: &[u8] = b"0123456789abcdef";
 
 pub(crate) fn at(secs: u64) -> Instant {
@@ -48,7 +48,7 @@ pub(crate) fn boot() -> Boot<'static> {
     }
 }
 
-/// What came out, owned.
+/// An output, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Out {
     Connect(Link, String, u16, bool),
@@ -57,7 +57,7 @@ pub(crate) enum Out {
     Event(ClientEvent),
 }
 
-/// The last words of a poll.
+/// The content of the last idle output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Idle {
     pub(crate) deadline: Option<Instant>,
@@ -102,7 +102,7 @@ impl Desk {
         rest
     }
 
-    /// Polls, and does what flash and journal are asked; returns the rest.
+    /// Polls and performs the work of flash and journal; returns the other outputs.
     pub(crate) fn work(&mut self, now: Instant) -> Vec<Out> {
         let mut rest = Vec::new();
         loop {
@@ -143,7 +143,7 @@ impl Desk {
         *link
     }
 
-    /// A broker link with a login that was taken and a subscription that stands.
+    /// A broker link with an accepted login and an active subscription.
     pub(crate) fn up(&mut self, now: Instant) -> Link {
         let link = self.open(now, LinkKind::Broker);
         self.client.handle_connected(now, link);
@@ -175,7 +175,7 @@ impl Desk {
         assert_eq!(outs, [], "not expected now");
     }
 
-    /// Gives bytes to the client as an adapter does; returns what was found.
+    /// Passes bytes to the client like an adapter; returns the content.
     pub(crate) fn feed(&mut self, now: Instant, link: Link, mut rx: &[u8]) -> Vec<Found> {
         let mut all = Vec::new();
         loop {
@@ -195,7 +195,7 @@ impl Desk {
         }
     }
 
-    /// Feeds a body: between the pieces the flash is worked.
+    /// Feeds a body, and performs the flash's work between the pieces.
     pub(crate) fn feed_body(&mut self, now: Instant, link: Link, mut rx: &[u8]) -> Vec<Out> {
         let mut outs = Vec::new();
         for _ in 0..1_000 {

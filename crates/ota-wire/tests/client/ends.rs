@@ -1,4 +1,4 @@
-//! What the end of a link means for what hangs on it.
+//! The effects of the end of a link.
 
 use ota_proto::Instant;
 use ota_wire::client::LinkKind;
@@ -16,7 +16,7 @@ fn a_device_is_offline_without_its_link() {
     assert!(desk.client.updater(FIRST).unwrap().is_settled());
     desk.client.handle_closed(at(1), link, true);
     assert!(!desk.client.updater(FIRST).unwrap().is_settled());
-    // And has nothing to wake up for but the next link.
+    // The only deadline is the next link.
     desk.poll(at(1));
     assert_eq!(desk.idle.timer, Some(ota_wire::client::Timer::Reconnect));
 }

@@ -6,7 +6,7 @@ use ota_wire::mqtt::{ConfigError, ConnectLogin};
 
 use crate::common::*;
 
-/// The offer was taken, and the store is to be reached.
+/// The offer is accepted, and the link to the firmware server is due.
 fn reaching() -> (Desk, Link, Link) {
     let mut desk = Desk::new();
     let link = desk.up(at(0));

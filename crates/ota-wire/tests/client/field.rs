@@ -1,5 +1,5 @@
-//! What was met in the field: an application that stalls, a broker that keeps messages, limits
-//! that leave no room.
+//! Cases from the field: an application that stalls, a broker that retains messages, limits that
+//! leave no room.
 
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ fn no_end_of_our_own_is_a_kick() {
     }
 }
 
-/// A message that the server had kept.
+/// A retained message.
 fn retained(topic: &str, payload: &str) -> Vec<u8> {
     let mut packet = publish1(topic, 9, payload);
     packet[0] |= 1;
@@ -245,7 +245,7 @@ fn a_report_waits_until_the_longest_one_would_fit() {
     }
 }
 
-/// A desk whose application subscribed and takes nothing: 8 messages stand before all else.
+/// A desk whose application subscribed and acknowledges nothing: 8 messages block all others.
 fn stalled() -> (Desk, Link) {
     let mut desk = Desk::new();
     let link = desk.up(at(0));
@@ -315,7 +315,7 @@ fn an_open_update_keeps_the_application_s_filters_out() {
     assert_ne!(desk.client.updater(FIRST).unwrap().state(), State::Idle);
 }
 
-/// A cloud that answers no report: the device's business is not settled, and may never be.
+/// A cloud that answers no report: the device is not settled, perhaps never.
 #[test]
 fn a_cloud_that_is_silent_keeps_the_application_s_filters_out_for_five_minutes_and_no_longer() {
     let (mut desk, _) = stalled();
@@ -342,7 +342,7 @@ fn a_cloud_that_is_silent_keeps_the_application_s_filters_out_for_five_minutes_a
     assert!(!desk.client.updater(FIRST).unwrap().is_settled());
 }
 
-/// Two days of an application that takes nothing of what its filter brings at once.
+/// Two days of an application that acknowledges nothing.
 #[test]
 fn an_application_that_never_takes_a_message_costs_few_sessions_and_no_update() {
     let (mut desk, _) = stalled();
@@ -392,7 +392,7 @@ fn a_filter_at_qos_0_never_stalls() {
     assert!(desk.idle.read_broker);
 }
 
-/// What the next request says of who asks, when the store's link is opened.
+/// The credentials of the next request when the firmware server's link opens.
 fn basic(desk: &mut Desk, now: Instant) -> (Link, Option<String>) {
     let store = desk.open(now, LinkKind::Store);
     desk.client.handle_connected(now, store);
@@ -409,9 +409,9 @@ fn a_url_s_user_is_told_to_its_own_origin_and_to_no_other() {
         (&["/g", "g?x", "http://store.example:80/g", "//STORE.example/h"][..], &[offered; 4][..]),
         (&["http://store.example:81/g"], &[None]),
         (&["http://other.example/g"], &[None]),
-        // Once it was left, it is not trusted any more.
+        // After another origin it is not trusted any more.
         (&["http://other.example/g", "http://store.example/f"], &[None, None]),
-        // One of a target's own is for that hop.
+        // A target's own user applies to that request only.
         (&["http://a:b@other.example/g", "/h"], &[hop, None]),
         (&["http://a:b@store.example/g", "/h", "/i"], &[hop, None, None]),
     ] {

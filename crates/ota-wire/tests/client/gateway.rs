@@ -146,7 +146,7 @@ fn a_device_is_added_once() {
     assert!(desk.client == before);
 }
 
-/// What becomes of a storage operation.
+/// The fate of a storage operation.
 enum Fate {
     Well,
     Fails,
@@ -241,7 +241,7 @@ fn a_device_whose_journal_always_fails_does_not_keep_the_other_from_its_update()
         let second = desk.client.devices().nth(1).unwrap();
         let state = |device| desk.client.updater(device).unwrap().state();
         assert_eq!(state(second), State::Installing, "never answers: {never}");
-        // Nothing can be told that the journal does not hold (O10); the attempt is over all the same.
+        // Nothing may be reported that the journal does not contain (O10), but the attempt is over.
         assert_eq!(state(FIRST), State::Idle);
         let failed = Some(Outcome::Failed(Reason::Storage));
         assert_eq!(desk.client.updater(FIRST).unwrap().owed(), failed);

@@ -1,4 +1,4 @@
-//! Brokers and stores that do what they must not.
+//! Brokers and firmware servers that violate the protocol.
 
 use ota_wire::client::{ClientEvent, Disconnect, LinkKind};
 use ota_wire::mqtt::SessionError;
@@ -52,7 +52,7 @@ fn a_huge_message_is_skipped() {
     }
     desk.poll(at(1));
     assert_eq!(desk.events.pop(), Some(ClientEvent::TooLong { len: huge.len() }));
-    // What follows is read as ever.
+    // Later bytes are read as usual.
     desk.feed(at(1), link, &publish("$ota/update/P/D", REPLY));
     assert_eq!(desk.poll(at(1)), []);
     assert!(desk.client.updater(FIRST).unwrap().config().allow_http);

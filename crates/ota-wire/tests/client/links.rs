@@ -132,7 +132,7 @@ fn no_two_connects_within_five_seconds() {
 
 #[test]
 fn refused_credentials_are_slow_and_loud() {
-    // Whether the broker's close is told before or after the next output.
+    // Whether the broker's close is reported before or after the next output.
     for close_first in [false, true] {
         let mut desk = Desk::new();
         let link = desk.open(at(0), LinkKind::Broker);

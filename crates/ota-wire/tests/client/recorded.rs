@@ -1,4 +1,4 @@
-//! What a recording gives back, and what does not stand in it.
+//! The replay of a recording, and the secrets that it does not contain.
 
 use ota_proto::{Command, Downgrade, Installed, Order, QoS, State, Work};
 use ota_wire::adapter::Links;
@@ -13,7 +13,7 @@ use crate::replayed;
 
 const RING: usize = 1 << 16;
 
-/// Plays the recording of a client to its end, where it must stand as the client does.
+/// Replays the recording of a client to its end, where the states must be equal.
 fn check(recorder: &Recorder) -> u64 {
     replayed::check(recorder, &["HUSH", "secret"], "the device's")
 }
@@ -44,7 +44,7 @@ fn run(recorder: &mut Recorder) -> Vec<String> {
     run_with(recorder, [&[&head[..], &IMAGE[..4]].concat(), &IMAGE[4..]])
 }
 
-/// The same with this answer of the store, in two pieces.
+/// The same with this answer of the firmware server, in two pieces.
 fn run_with(recorder: &mut Recorder, answer: [&[u8]; 2]) -> Vec<String> {
     let mut answers = Vec::new();
     let mut now = at(0);
@@ -110,7 +110,7 @@ fn every_answer_comes_again() {
     assert_eq!(replay.at(), at(77));
 }
 
-/// What was taken and what was refused are so again, whatever the call.
+/// Accepted inputs are accepted again, and refused ones refused, whatever the call.
 #[test]
 fn every_call_comes_again_taken_or_refused() {
     let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
@@ -326,7 +326,7 @@ fn the_fault_of_a_name_that_comes_in_pieces_is_kept() {
     }
 }
 
-/// Of an answer that is refused as much is kept as shows its fault.
+/// A refused answer is kept up to the byte that shows its fault.
 #[test]
 fn a_bad_answer_is_kept_up_to_its_fault() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -365,7 +365,7 @@ fn a_device_with_many_urls_runs_out_of_letters_and_begins_again() {
     check(&recorder);
 }
 
-/// The machine asks one thing of a query: whether it is the one it had.
+/// The machine only compares a query with the previous one.
 #[test]
 fn filler_tells_an_old_query_from_a_new_one() {
     let mut recorder = Recorder::new(at(0), config(), RING).unwrap();
@@ -554,8 +554,8 @@ fn with_limits(state: &[u8], place: usize, value: &[u8]) -> Vec<u8> {
     put(state, limits, &other)
 }
 
-/// A state that no session comes to is no recording: nothing that is relied on later is taken from
-/// a file unseen.
+/// A file with an impossible state is not a recording: everything that the code relies on is
+/// checked.
 #[test]
 fn a_session_that_holds_more_than_it_may_is_refused() {
     let (mut recorder, link) = (settled(), broker());

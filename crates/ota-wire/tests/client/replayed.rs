@@ -1,11 +1,11 @@
-//! What a recording must give back, whoever made it: the state of its client, every answer, and no
+//! Checks of any recording: it must replay to its client's state with every answer, and contain no
 //! secret. The simulator's tests include this file, too.
 
 use ota_wire::Client;
 use ota_wire::client::Effect;
 use ota_wire::record::{Recorder, Recording};
 
-/// All that can be seen of a client but its secrets, which differ.
+/// The observable state of a client, except its secrets, which differ.
 pub(crate) fn look(client: &Client) -> String {
     format!("{client:?}")
 }
@@ -25,7 +25,7 @@ pub(crate) fn check(recorder: &Recorder, secrets: &[&str], whose: &str) -> u64 {
     recording.dropped()
 }
 
-/// What the inputs that are kept came to.
+/// The effects of the recorded inputs.
 pub(crate) fn effects(recorder: &Recorder) -> Vec<String> {
     let file = recorder.recording().unwrap();
     let recording = Recording::read(&file).unwrap();

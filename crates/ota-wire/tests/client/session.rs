@@ -123,7 +123,7 @@ fn install(desk: &mut Desk, link: Link) -> [u8; Journal::LEN] {
     record
 }
 
-/// The new image runs on trial: it is confirmed when the cloud has heard of it.
+/// The new image runs on trial: it is confirmed once the cloud has answered its report.
 fn after_the_restart(record: &[u8; ota_proto::Journal::LEN]) {
     let mut client = ota_wire::Client::new(at(0), config()).unwrap();
     let boot = ota_proto::Boot {
@@ -144,7 +144,7 @@ fn after_the_restart(record: &[u8; ota_proto::Journal::LEN]) {
         link,
         &[&b"\x40\x02\x00\x02"[..], &publish("$ota/update/P/D", &reply)].concat(),
     );
-    // Confirmed, journalled, and then told.
+    // Confirmed, recorded in the journal, and then reported.
     let sent = desk.sent(at(2), link);
     let done = progress("done", None);
     let done = &done.as_bytes();
@@ -343,7 +343,7 @@ fn a_demonstration_makes_every_time_shorter() {
     for (normal, short) in times(&normal).iter().zip(times(&short)) {
         assert_eq!(short.times(10), *normal);
     }
-    // CONNECT says whole seconds, and 0 would mean none.
+    // CONNECT has whole seconds, and 0 would disable the keep-alive.
     short.divide_times(100);
     assert_eq!(short.mqtt.timing.keep_alive, Micros::from_secs(1));
     assert!(ota_wire::Client::new(at(0), short).is_ok());

@@ -1,4 +1,4 @@
-//! Answers of real servers: what is read from each.
+//! Answers of real servers, and the parsed values.
 
 use ota_proto::{Coding, ContentRange};
 use ota_wire::http::{Closed, Fetch, FetchFound, FetchLimits, HttpError};
@@ -211,7 +211,7 @@ fn the_longest_line_that_matters_fits() {
         let kept = got.head.and_then(|head| head.location);
         assert_eq!(kept, good.then_some(location), "{len}: {:?}", got.outcome);
     }
-    // A long line of a name that means nothing there is passed over.
+    // A long line whose name does not matter here is skipped.
     for head in [
         format!("HTTP/1.1 200 OK\r\nLocation: {}\r\n", "y".repeat(5_000)),
         format!("HTTP/1.1 302 Found\r\nContent-Security-Policy: {}\r\n", "y".repeat(3_500)),
@@ -294,7 +294,7 @@ fn the_largest_numbers_are_taken() {
     }
 }
 
-/// The type of what comes is only told on: however long it is, it refuses no answer.
+/// The content type is only reported: no length of it makes an answer invalid.
 #[test]
 fn a_type_that_is_too_long_is_passed_over() {
     let long = "x".repeat(FetchLimits::default().line + 1);

@@ -36,7 +36,7 @@ fn theirs(rx: &[u8]) -> Theirs {
     }
 }
 
-/// Both read the same head, or both none, but for what is said here.
+/// Both parse the same head, or both none, except for the differences below.
 fn same(rx: &[u8]) {
     // They skip empty lines before an answer, which no server sends.
     if matches!(rx.first(), Some(b'\r' | b'\n')) {

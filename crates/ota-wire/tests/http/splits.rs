@@ -1,5 +1,5 @@
-//! However an answer is cut into pieces, and however little is taken at a time, the same head,
-//! the same body and the same end come of it.
+//! However an answer is split, and however little is taken at a time, the head, the body and the
+//! end are the same.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! However the bytes are cut, the same comes of them; and however the inputs are mixed, a session
+//! However the bytes are split, the result is the same; and whatever the order of inputs, a session
 //! stays within its bounds.
 
 use ota_proto::{Instant, QoS};

@@ -103,7 +103,7 @@ fn too_many_unacknowledged_messages_stop_the_reading() {
     assert!(!session.wants_read());
     let next = qos1(9, b"");
     assert_eq!(feed(&mut session, at(0), &next), [SessionFound::Blocked]);
-    // What is not of QoS 1 still passes.
+    // Messages of QoS 0 still pass.
     assert_eq!(feed(&mut session, at(0), b"\x30\x03\0\x01a").len(), 1);
     // A PUBACK that has not left holds its place: memory does not grow with a slow transport.
     assert!(session.acknowledge(at(0), acks[0]));

@@ -49,7 +49,7 @@ fn a_missing_pingresp_ends_it_whatever_else_comes() {
     assert_eq!(session.handle_timeout(at(70)), Err(SessionError::TimedOut(SessionTimer::PingResp)));
 }
 
-/// Messages of QoS 0 alone say nothing about a connection that died.
+/// Messages of QoS 0 alone do not show that a connection is dead.
 #[test]
 fn a_dead_connection_is_noticed_though_we_keep_sending() {
     let mut session = up(at(0));

@@ -149,7 +149,7 @@ fn what_no_packet_can_hold_is_refused() {
 fn packets_are_these_values() {
     for (bytes, packet) in packets() {
         assert_eq!(decode(bytes), Ok(Some((packet.clone(), bytes.len()))));
-        // What is behind a packet is not its business.
+        // Bytes after a packet do not matter.
         let more = [bytes, b"\xff\xff"].concat();
         assert_eq!(decode(&more), Ok(Some((packet, bytes.len()))));
     }

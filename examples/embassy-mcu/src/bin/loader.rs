@@ -37,7 +37,7 @@ fn main() -> ! {
         uart::write(b"loader: the flash failed\n");
         boot::reset()
     };
-    // It tells what it found, not what it made of it.
+    // `prepare_boot` returns the state that it found: the one that it left is read here.
     let mut word = [0; layout::WRITE];
     let left = BlockingFirmwareState::new(part(layout::STATE), &mut word).get_state();
     uart::write(match (found, left) {

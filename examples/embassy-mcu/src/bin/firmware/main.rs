@@ -1,4 +1,4 @@
-//! The firmware: it keeps itself up to date, and says on the console what it does.
+//! The firmware: it updates itself and reports on the console.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -26,8 +26,8 @@ use static_cell::{ConstStaticCell, StaticCell};
 #[global_allocator]
 static HEAP: Heap = Heap::new();
 
-/// What this firmware's check of itself comes to: `passes`, `fails` or `panics`. A real one looks
-/// at its sensors.
+/// The result of this firmware's self-test: `passes`, `fails` or `panics`. A real one checks its
+/// sensors.
 const SELF_TEST: &str = match option_env!("OTA_SELF_TEST") {
     Some(result) => result,
     None => "passes",

@@ -1,4 +1,4 @@
-//! Connections without TLS: the signature is what an image is trusted for.
+//! Connections without TLS: an image is trusted because of its signature.
 
 use ota_embassy::Tcp;
 use static_cell::StaticCell;

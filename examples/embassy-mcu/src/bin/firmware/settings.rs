@@ -1,8 +1,8 @@
-//! What the build and the factory decide.
+//! The settings of the build and the factory.
 
 use ota_embassy::{Builder, Device, Micros, Updates};
 
-/// The version that runs.
+/// The running version.
 pub(crate) const VERSION: &str = match option_env!("OTA_VERSION") {
     Some(version) => version,
     None => "0.0.0",
@@ -20,7 +20,7 @@ const SMALL: bool = option_env!("OTA_SMALL").is_some();
 /// Bytes of each socket's buffers.
 pub(crate) const SOCKET: usize = if SMALL { 1_024 } else { 2_048 };
 
-/// What the factory wrote, by its key.
+/// Reads the factory data by key.
 pub(crate) type Factory = fn(&str) -> Option<&'static str>;
 
 /// A number of this start's own.
@@ -30,7 +30,7 @@ pub(crate) fn seed(factory: Factory, start: u32) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325 ^ u64::from(start), hash)
 }
 
-/// Who the device is and where its cloud is, as the factory wrote it; what is missing there.
+/// The device's identity and its cloud's address from the factory data; `Err` names a missing key.
 pub(crate) fn load(factory: Factory, seed: u64) -> Result<Builder<'static>, &'static str> {
     let get = |key| factory(key).ok_or(key);
     let secret = get("secret")?.parse().map_err(|_| "secret")?;
@@ -38,7 +38,7 @@ pub(crate) fn load(factory: Factory, seed: u64) -> Result<Builder<'static>, &'st
     let port = get("port")?.parse().map_err(|_| "port")?;
     let spacing = factory("connect_spacing").map(str::parse).transpose();
     let spacing = spacing.map_err(|_| "connect_spacing")?.map(Micros::from_secs);
-    // The signature is what an image is trusted for.
+    // An image is trusted because of its signature.
     let settings = Updates::builder(me, VERSION).ask_to_approve().seed(seed);
     let settings = settings.broker(get("host")?, port).client(|wires| {
         wires.mqtt.limits.packet = RECEIVE;

@@ -1,4 +1,4 @@
-//! Who made an image: an Ed25519 signature of its SHA-512, in its last 64 bytes.
+//! The origin of an image: an Ed25519 signature of its SHA-512, in its last 64 bytes.
 
 use core::ops::Range;
 
@@ -9,7 +9,7 @@ const LENGTH: u64 = 64;
 /// Bytes read from the flash at a time.
 const STEP: u64 = 256;
 
-/// The vendor's key, by which the build decides.
+/// The vendor's key, set by the build.
 const KEY: [u8; 32] = key(match option_env!("OTA_PUBLIC_KEY") {
     Some(key) => key,
     None => "0000000000000000000000000000000000000000000000000000000000000000",

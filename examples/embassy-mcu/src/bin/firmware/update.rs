@@ -75,7 +75,7 @@ async fn keep_up_to_date(stack: Stack<'static>, seed: u64) -> Result<(), Unable>
     }
 }
 
-/// Does what an event asks for; breaks when it asks for a restart.
+/// Handles an event; breaks if it requests a restart.
 async fn answer(ota: &mut Updates<'static, Net>, event: Event, mut slot: Part) -> ControlFlow<()> {
     match event {
         Event::Progress { percent } if percent % 10 != 0 => {}

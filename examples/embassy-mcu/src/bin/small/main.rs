@@ -1,4 +1,4 @@
-//! The firmware of the small board: it goes as far as an image whose digest is right.
+//! The firmware of the small board: it downloads an image and verifies its digest.
 //!
 //! Settings, connections and instruments are those of the other firmware.
 #![no_std]
@@ -43,7 +43,7 @@ fn main() -> ! {
 }
 
 fn start(spawner: Spawner) {
-    // Nothing on this board outlives a start, so that one is like another.
+    // Nothing on this board survives a reset, so every start is the same.
     let seed = settings::seed(lm3s::factory, 0);
     static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
     let resources = RESOURCES.init(StackResources::new());

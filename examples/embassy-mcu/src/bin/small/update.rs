@@ -1,4 +1,4 @@
-//! The application: it downloads what is offered, and says when it is whole and right.
+//! The application: it downloads an offered image, and reports when it is verified.
 
 use core::convert::Infallible;
 
