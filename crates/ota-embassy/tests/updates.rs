@@ -71,7 +71,7 @@ fn a_whole_update_is_told_in_flat_events() {
         "the download starts".into(),
         "the image is verified".into(),
         format!("to be installed: version {TO} ({size} bytes)"),
-        "a restart is needed to go on with the update".into(),
+        "a restart is needed to continue the update".into(),
     ];
     assert_eq!(words(&told), expected);
     assert_eq!(boot_until(&mut world, &told, is_reported), End::Over);

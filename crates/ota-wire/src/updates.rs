@@ -343,7 +343,7 @@ impl<I: fmt::Display> fmt::Display for Event<I> {
             Self::Ready => f.write_str("the image is verified"),
             Self::Install(image) => write!(f, "to be installed: {image}"),
             Self::StopInstall => f.write_str("the installation takes too long and must stop"),
-            Self::Restart => f.write_str("a restart is needed to go on with the update"),
+            Self::Restart => f.write_str("a restart is needed to continue the update"),
             Self::Trial => f.write_str("the new version runs on trial"),
             Self::Done { version } => write!(f, "the update to version {version} succeeded"),
             Self::Failed { version, reason, answer } => {

@@ -89,7 +89,7 @@ fn each_event_of_an_update_says_itself() {
         (update(CoreEvent::Ready), "the image is verified"),
         (update(CoreEvent::Install { size: 16 }), "to be installed: version 2.0.0 (16 bytes)"),
         (update(CoreEvent::StopInstall), "the installation takes too long and must stop"),
-        (update(CoreEvent::Restart), "a restart is needed to go on with the update"),
+        (update(CoreEvent::Restart), "a restart is needed to continue the update"),
         (update(CoreEvent::Trial), "the new version runs on trial"),
         (ended(Outcome::Done, None), "the update to version 2.0.0 succeeded"),
         (

@@ -136,7 +136,7 @@ async fn the_program_on_the_pages_updates_once_and_every_next_may_be_dropped() {
 
     let log = life(open("0.1.0").await, install).await;
     assert_eq!(std::fs::read(&installed).unwrap(), image);
-    let end = "a restart is needed to go on with the update";
+    let end = "a restart is needed to continue the update";
     assert_eq!(log.iter().filter(|line| line.contains("is to be installed from")).count(), 1);
     assert_eq!(log.last().unwrap(), end, "{log:#?}");
 

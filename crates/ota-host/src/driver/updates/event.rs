@@ -230,7 +230,7 @@ impl fmt::Display for Event {
                 write!(f, "{}", image.path().display())
             }
             Self::StopInstall => f.write_str("the installation takes too long and must stop"),
-            Self::Restart => f.write_str("a restart is needed to go on with the update"),
+            Self::Restart => f.write_str("a restart is needed to continue the update"),
             Self::Trial => f.write_str("the new version runs on trial"),
             Self::Done { version } => write!(f, "the update to version {version} succeeded"),
             Self::Failed { version, reason, answer } => {
@@ -382,7 +382,7 @@ mod tests {
             ),
             (Event::Ready, "the image is verified"),
             (Event::StopInstall, "the installation takes too long and must stop"),
-            (Event::Restart, "a restart is needed to go on with the update"),
+            (Event::Restart, "a restart is needed to continue the update"),
             (Event::Trial, "the new version runs on trial"),
             (Event::of_end(version, Outcome::Done, None), "the update to version 1.0.0 succeeded"),
             (
