@@ -20,7 +20,7 @@ use crate::store::{
 };
 
 use journal::Journal;
-use row::Stored;
+use row::MemoryRow;
 
 /// State in memory. Clones and readers share it.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,7 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct State {
-    devices: BTreeMap<DeviceKey, Stored>,
+    devices: BTreeMap<DeviceKey, MemoryRow>,
     wakes: BTreeSet<(Micros, DeviceKey)>,
     items: BTreeMap<(Kind, String), Item>,
     item_wakes: BTreeSet<(Kind, Micros, String)>,
@@ -81,11 +81,11 @@ impl State {
     fn put_device(&mut self, row: &DeviceRow) {
         self.remove_device(&row.key);
         self.wakes.extend(row.wake.map(|wake| (wake, row.key.clone())));
-        self.devices.insert(row.key.clone(), Stored::new(row));
+        self.devices.insert(row.key.clone(), MemoryRow::new(row));
     }
 
     fn remove_device(&mut self, key: &DeviceKey) {
-        if let Some(Stored { wake: Some(wake), .. }) = self.devices.remove(key) {
+        if let Some(MemoryRow { wake: Some(wake), .. }) = self.devices.remove(key) {
             self.wakes.remove(&(wake, key.clone()));
         }
     }
@@ -111,7 +111,7 @@ impl State {
         &'a self,
         filter: &'a Filter,
         after: &str,
-    ) -> impl Iterator<Item = (&'a DeviceKey, &'a Stored)> {
+    ) -> impl Iterator<Item = (&'a DeviceKey, &'a MemoryRow)> {
         let from = DeviceKey::new(filter.product.as_str(), after);
         self.devices
             .range((Bound::Excluded(from), Bound::Unbounded))
@@ -120,7 +120,7 @@ impl State {
     }
 }
 
-fn matches(filter: &Filter, key: &DeviceKey, row: &Stored) -> bool {
+fn matches(filter: &Filter, key: &DeviceKey, row: &MemoryRow) -> bool {
     let version = match &filter.version {
         None => true,
         Some(VersionFilter::Unreported) => row.is_silent(),

@@ -7,7 +7,7 @@ type Pairs = Box<[(Box<str>, Box<str>)]>;
 
 /// A row without its key.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct MemoryRow {
     pub(super) rev: u64,
     pub(super) wake: Option<Micros>,
     pub(super) task: Option<u8>,
@@ -17,7 +17,7 @@ pub(super) struct Stored {
     state: Box<[u8]>,
 }
 
-impl Stored {
+impl MemoryRow {
     /// The row after its commit.
     pub(super) fn new(row: &DeviceRow) -> Self {
         let pairs =
