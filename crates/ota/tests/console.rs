@@ -173,12 +173,12 @@ fn batch(site: &Site, browser: &Browser<'_>) {
         ["dev001", "dev002"].map(|name| agent(&config(name), &["--once", "--wait", "90"]));
     browser.wait_in(".numbers .good", "1");
     browser.wait_in(".numbers .bad", "1");
-    browser.wait_in("[data-live] table", "could not install");
+    browser.wait_in("[data-live] table", "install failed");
     assert_eq!(browser.run("return window.same"), true);
     check(browser, "batch");
     drop(devices);
     browser.open(&format!("{}/console/products/TESTPROD01/devices/dev002", site.url));
-    browser.wait_for("could not install");
+    browser.wait_for("install failed");
     check(browser, "device");
 }
 

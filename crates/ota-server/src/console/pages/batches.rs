@@ -198,15 +198,15 @@ pub(super) async fn begin(cx: &Cx, product: &str) -> Result<Next, Problem> {
 
 pub(super) async fn show(cx: &Cx, product: &str, batch: &str) -> Shown {
     let part = live(cx, product, batch).await?;
-    let devices = devices(cx, product, batch).await?;
+    let after = cx.query.some("after").map(|after| format!("?after={}", encode(after)));
+    let stream = format!("{}/live{}", cx.path, after.unwrap_or_default());
     let page = html! {
         (view::product_menu(cx, product))
         @if cx.may(Right::Operate, Some(product)) {
             (view::danger(cx, "cancel", T::CancelBatch, Some(T::CancelBatchHint), T::CancelBatchSure))
         }
-        div data-live={ (cx.path) "/live" } { (part) }
         p.soft { (cx.t(T::ThisIsLive)) " " a href=(cx.path) { (cx.t(T::Reload)) } }
-        section { h2 { (cx.t(T::Devices)) } (devices) }
+        div data-live=(stream) { (part) }
     };
     Ok((cx.fill(T::Batch, &[batch]), page))
 }
@@ -223,6 +223,7 @@ pub(in super::super) async fn live(cx: &Cx, product: &str, batch: &str) -> Resul
     };
     let all = number(&answer, "devices").max(1);
     let shares = [("good", of("good")), ("bad", of("bad")), ("run", of("run"))];
+    let devices = devices(cx, product, batch).await?;
     let failures = if of("bad") > 0 { reasons(cx, product, batch).await? } else { Vec::new() };
     Ok(html! {
         p.bar {
@@ -244,6 +245,7 @@ pub(in super::super) async fn live(cx: &Cx, product: &str, batch: &str) -> Resul
                 (view::table(cx, &[T::Reason, T::Times], &failures))
             }
         }
+        section { h2 { (cx.t(T::Devices)) } (devices) }
     })
 }
 
@@ -317,9 +319,10 @@ async fn devices(cx: &Cx, product: &str, batch: &str) -> Result<Markup, Problem>
     });
     let heads = [T::Device, T::From, T::State, T::Reason];
     let next = number(&answer, "next");
+    let here = of_product(product, &format!("/batches/{}", encode(batch)));
     Ok(html! {
         (view::table(cx, &heads, &lines.collect::<Vec<_>>()))
-        @if next > 0 { p { a.button href={ (cx.path) "?after=" (next) } { (cx.t(T::NextPage)) } } }
+        @if next > 0 { p { a.button href={ (here) "?after=" (next) } { (cx.t(T::NextPage)) } } }
     })
 }
 
