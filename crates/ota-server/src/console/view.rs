@@ -304,7 +304,7 @@ pub(super) fn table(cx: &Cx, heads: &[T], rows: &[Vec<Markup>]) -> Markup {
                 @for row in rows {
                     tr {
                         @for (head, cell) in heads.iter().zip(row) {
-                            td data-label=(cx.t(*head)) { (cell) }
+                            td data-label=(cx.t(*head)) { div { (cell) } }
                         }
                     }
                 }

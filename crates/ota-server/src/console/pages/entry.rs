@@ -125,7 +125,11 @@ pub(super) fn me(cx: &Cx) -> (String, Markup) {
                 h2 { (cx.t(T::ChangePassword)) }
                 p { (cx.t(T::ChangePasswordHint)) }
                 (view::form(cx, "password", &html! {
-                    input type="hidden" name="username" autocomplete="username" value=(cx.name());
+                    label {
+                        span { (cx.t(T::Name)) }
+                        input type="text" name="username" autocomplete="username" readonly
+                            value=(cx.name());
+                    }
                     (Input::new("old", T::OldPassword).of("password", "current-password").show(cx))
                     (Input::new("password", T::NewPassword).of("password", "new-password")
                         .hint(T::PasswordHint).show(cx))

@@ -28,8 +28,11 @@ pub(super) fn choice(cx: &Cx, firmware: &[Value]) -> Markup {
         .iter()
         .map(|one| {
             let (version, module) = (text(one, "version"), text(one, "module"));
-            let shown =
-                if module == "mcu" { version.to_owned() } else { format!("{version} ({module})") };
+            let shown = if matches!(module, "mcu" | "default") {
+                version.to_owned()
+            } else {
+                format!("{version} ({module})")
+            };
             (format!("{version} {module}"), shown)
         })
         .collect();
