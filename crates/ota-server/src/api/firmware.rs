@@ -1,7 +1,7 @@
 //! Firmware.
 
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::http::header;
@@ -12,6 +12,7 @@ use ota_store::{Claim, ImageError, Images, Kind, StoreError};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::image;
 use super::limits::Place;
