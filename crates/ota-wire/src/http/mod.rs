@@ -2,9 +2,10 @@
 //! docs/rules.md).
 //!
 //! [`Fetch`] writes the request and removes the framing of the answer. It parses a head line by
-//! line and keeps only the lines that matter. It stores no body: the caller keeps received bytes in its own
-//! buffer, offers them, and drops what was consumed. A piece of body is named as a span of that
-//! buffer, so firmware is never copied, and bytes that nobody wants yet simply stay where they are.
+//! line and keeps only the lines that matter. It never stores a body: the caller keeps received
+//! bytes in its own buffer, offers them, and drops what was consumed. A piece of body is named as a
+//! span of that buffer, so firmware is never copied, and bytes that nobody wants yet simply stay
+//! where they are.
 //!
 //! [`ota_proto::Updater`] decides what the answer *means* (ranges, redirects, a changed `ETag`).
 //! This module only checks that messages are well formed.

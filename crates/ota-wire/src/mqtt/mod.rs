@@ -1,10 +1,10 @@
 //! The client half of MQTT 3.1.1, QoS 0 and 1, as far as the platform needs it (docs/protocol.md,
 //! Connection).
 //!
-//! [`Session`] is one device's connection as a state machine. [`Session::transmit`] returns the bytes
-//! to send, [`Session::handle_received`] takes received ones, and [`Session::deadline`] returns when
-//! to call [`Session::handle_timeout`]. [`Reconnect`] decides when the next connection may be opened.
-//! [`packet`] is the codec. This is not a general MQTT library.
+//! [`Session`] is one device's connection as a state machine. [`Session::transmit`] returns the
+//! bytes to send, [`Session::handle_received`] takes received ones, and [`Session::deadline`]
+//! returns when to call [`Session::handle_timeout`]. [`Reconnect`] decides when the next connection
+//! may be opened. [`packet`] is the codec. This module is not a general MQTT library.
 //!
 //! ```
 //! use ota_proto::{Instant, QoS};

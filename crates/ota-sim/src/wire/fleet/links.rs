@@ -27,7 +27,7 @@ type Write = (OpId, u64, Vec<u8>);
 pub(super) struct Links {
     broker: Option<Box<Wire<Broker>>>,
     store: Option<Box<Wire<Connection>>>,
-    /// Bytes of body after which the store's connection breaks.
+    /// Bytes of body after which the firmware server's connection breaks.
     breaks: Option<u64>,
     last_login: Option<Instant>,
 }
