@@ -23,6 +23,9 @@ pub(crate) fn link(args: &AdminLink) -> Result<(), Failure> {
 /// Shows the link for the first admin on a terminal. Elsewhere it is written to a file, because a
 /// log is no place for a secret.
 pub(crate) fn greet(printer: &Printer, running: &Running, args: &Serve) {
+    if args.api.is_none() {
+        return;
+    }
     let file = file(args);
     let Some(link) = running.first_link() else {
         // That of an earlier start is useless.

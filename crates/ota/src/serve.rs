@@ -84,9 +84,7 @@ async fn serve(args: &Serve, plan: Plan, connections: u32) -> Result<(), Failure
     let printer =
         Printer::new(args.json, args.show_secrets, false).with_unix(running.unix_at_zero());
     greet(&printer, &running, broker);
-    if args.api.is_some() {
-        admin::greet(&printer, &running, args);
-    }
+    admin::greet(&printer, &running, args);
     let mut lines = Lines::new(printer, args.quiet);
     // When the next lines are taken: a wake-up and a write for each would cost more than what most
     // of them tell of.
