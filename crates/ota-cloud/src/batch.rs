@@ -1,15 +1,19 @@
-//! A batch of updates: one wave, whose devices begin at once.
+//! A batch of updates: its waves, its devices, and the task that each got.
 //!
 //! A batch is a separate row, with its devices and the task that each got. The state of a task is
 //! in its device's row, where the REST API also reads it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ota_proto::Instant;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::api::{Code, Problem};
+use crate::campaign::{
+    BatchRef, Campaign, CampaignChange, CampaignInput, CampaignPlan, CampaignState, CloseReason,
+    Scale, WaveCounts, Who,
+};
 use crate::device::{BadState, Device, EventKind, Finish, Status, Task, TaskId, TaskOptions};
 use crate::error::TaskError;
 
@@ -47,8 +51,10 @@ impl Mode {
 pub enum BatchStatus {
     /// 2: some of its devices have no task yet.
     Creating,
-    /// 3: a device's task is open.
+    /// 3: a device's task is open, or a device waits for its wave.
     Running,
+    /// 4: no device starts, and none gets an offer.
+    Paused,
     /// 5: every device has ended.
     Finished,
     /// 6: a person cancelled it.
@@ -62,6 +68,7 @@ impl BatchStatus {
         match self {
             Self::Creating => "creating",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Finished => "finished",
             Self::Cancelled => "cancelled",
         }
@@ -73,6 +80,7 @@ impl BatchStatus {
         match self {
             Self::Creating => 2,
             Self::Running => 3,
+            Self::Paused => 4,
             Self::Finished => 5,
             Self::Cancelled => 6,
         }
@@ -257,6 +265,8 @@ impl Line {
 pub struct Begin {
     /// The task to cancel first, if the batch overrides.
     pub cancel: Option<TaskId>,
+    /// What the task belongs to.
+    pub batch: BatchRef,
 }
 
 /// A stored batch: JSON, whose later versions only add fields.
@@ -290,9 +300,30 @@ pub struct Batch {
     /// Waiting devices.
     #[serde(default)]
     pub waiting: Vec<String>,
-    /// The other devices.
+    /// The other devices, in the order of their waves.
     #[serde(default)]
     pub entries: Vec<Entry>,
+    /// Its waves, and which of them runs.
+    #[serde(default)]
+    pub campaign: Campaign,
+    /// Whether its open tasks with an offer continue although it is over.
+    #[serde(default)]
+    pub lets_run: bool,
+    /// The next of its devices whose offer is pushed again, after a pause.
+    #[serde(default)]
+    pub pushed: Option<usize>,
+    /// When offers were allowed again: offers since then need no push.
+    #[serde(default)]
+    pub released: u64,
+    /// The next of its devices that gets another attempt, if it failed.
+    #[serde(default)]
+    pub retried: Option<usize>,
+    /// A text for people.
+    #[serde(default)]
+    pub comment: String,
+    /// How many devices of each wave got no task since the row was read.
+    #[serde(skip)]
+    pub refused: BTreeMap<u16, i64>,
 }
 
 impl Batch {
@@ -320,6 +351,13 @@ impl Batch {
             ended: 0,
             waiting: Vec::new(),
             entries: Vec::new(),
+            campaign: Campaign::default(),
+            lets_run: false,
+            pushed: None,
+            released: 0,
+            retried: None,
+            comment: String::new(),
+            refused: BTreeMap::new(),
         }
     }
 
@@ -340,7 +378,7 @@ impl Batch {
     ///
     /// # Errors
     /// The reason against it.
-    pub fn admit(&self, device: &Device, disabled: bool) -> Result<Begin, TaskError> {
+    pub fn admit(&self, device: &Device, disabled: bool) -> Result<Option<TaskId>, TaskError> {
         if disabled {
             return Err(TaskError::DeviceDisabled);
         }
@@ -352,7 +390,7 @@ impl Batch {
         let open = device.task.as_ref().filter(|task| task.finished.is_none());
         match open {
             Some(_) if !self.overrides => Err(TaskError::DeviceRunningOtherOtaTask),
-            open => Ok(Begin { cancel: open.map(|task| task.id) }),
+            open => Ok(open.map(|task| task.id)),
         }
     }
 
@@ -371,17 +409,18 @@ impl Batch {
         let from = device.and_then(|(device, _)| device.reported(&self.options.module));
         let from = from.map(|known| known.version.clone()).unwrap_or_default();
         match (admitted, device) {
-            (Ok(begin), Some((device, _))) => {
+            (Ok(cancel), Some((device, _))) => {
+                let batch = self.next_ref();
                 let (name, task) = (name.to_owned(), Some(device.next_task()));
                 self.entries.push(Entry { name, task, from, end: None });
-                Some(begin)
+                Some(Begin { cancel, batch })
             }
             (Err(why), _) => {
                 let mut entry = Entry::refused(name, refusal(why), now.as_micros());
                 if why != TaskError::DeviceFirmwareIsUpdated {
                     entry.from = from;
                 }
-                self.entries.push(entry);
+                self.push_refused(entry);
                 None
             }
             (Ok(_), None) => None,
@@ -390,9 +429,132 @@ impl Batch {
 
     /// Reports that a device's task could not begin.
     pub fn refuse(&mut self, now: Instant, name: &str, why: String) {
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.name == name) {
-            *entry = Entry::refused(name, why, now.as_micros());
+        let found = self.entries.iter().position(|entry| entry.name == name);
+        let Some(at) = found else { return };
+        let Some(entry) = self.entries.get_mut(at) else { return };
+        let is_new = entry.end.is_none();
+        *entry = Entry::refused(name, why, now.as_micros());
+        if is_new {
+            self.count_refused(at);
         }
+    }
+
+    /// What the next device that begins belongs to.
+    fn next_ref(&self) -> BatchRef {
+        BatchRef { number: self.number, wave: self.wave_at(self.entries.len()) }
+    }
+
+    fn wave_at(&self, index: usize) -> u16 {
+        let index = u64::try_from(index).unwrap_or(u64::MAX);
+        u16::try_from(self.campaign.wave_at(index)).unwrap_or(u16::MAX)
+    }
+
+    fn count_refused(&mut self, index: usize) {
+        let count = self.refused.entry(self.wave_at(index)).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    fn push_refused(&mut self, entry: Entry) {
+        self.count_refused(self.entries.len());
+        self.entries.push(entry);
+    }
+
+    /// The number of its devices.
+    #[must_use]
+    pub fn devices(&self) -> u64 {
+        let all = self.entries.len().saturating_add(self.waiting.len());
+        u64::try_from(all).unwrap_or(u64::MAX)
+    }
+
+    /// The waiting devices of each wave.
+    #[must_use]
+    pub fn waiting_by_wave(&self) -> Vec<u64> {
+        let begun = u64::try_from(self.entries.len()).unwrap_or(u64::MAX);
+        self.campaign.waiting(begun, self.devices())
+    }
+
+    /// Applies an input to its campaign, and does what a closed one needs.
+    pub fn step(
+        &mut self,
+        now: Instant,
+        input: CampaignInput,
+        counts: &[WaveCounts],
+        scale: Scale,
+    ) -> CampaignChange {
+        let change = self.campaign.apply(now, input, counts, scale);
+        match change.moved {
+            Some(CampaignState::Closed(CloseReason::Ended)) => {
+                self.close(now, "the batch has ended");
+            }
+            Some(CampaignState::Closed(CloseReason::StopRule)) => {
+                self.cancelled = true;
+                self.close(now, "the batch's stop rule cancelled it");
+            }
+            _ => {}
+        }
+        if change.released {
+            (self.pushed, self.released) = (Some(0), now.as_micros());
+        }
+        change
+    }
+
+    /// Waiting devices get no task, and open tasks without an offer end.
+    fn close(&mut self, now: Instant, why: &str) {
+        (self.ending, self.ended, self.lets_run) = (true, 0, true);
+        self.refuse_waiting(now, why);
+    }
+
+    fn refuse_waiting(&mut self, now: Instant, why: &str) {
+        for name in core::mem::take(&mut self.waiting) {
+            let entry = Entry::refused(&name, why.to_owned(), now.as_micros());
+            self.push_refused(entry);
+        }
+    }
+
+    /// Whether the open task of one of its devices must end, now that the batch is over.
+    #[must_use]
+    pub const fn ends(&self, task: &Task) -> bool {
+        task.finished.is_none() && (!self.lets_run || task.pushed.is_none())
+    }
+
+    /// Gives its devices, with their tags, to the waves of a plan, and puts them in this order.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`] if a wave has no device, or a device no wave.
+    pub fn arrange(
+        &mut self,
+        mut plan: CampaignPlan,
+        tags: &BTreeMap<String, BTreeMap<String, String>>,
+    ) -> Result<(), Problem> {
+        let mut left = core::mem::take(&mut self.waiting);
+        let all = left.len();
+        let mut order = Vec::with_capacity(all);
+        for (at, wave) in plan.waves.iter_mut().enumerate() {
+            let (of, rest) = choose(&self.product, &wave.who, left, all, tags)?;
+            if of.is_empty() {
+                let what = format!("wave {} has no device", at.saturating_add(1));
+                return Err(Problem::field("waves", what));
+            }
+            wave.size = u64::try_from(of.len()).unwrap_or(u64::MAX);
+            if let Who::Devices(names) = &mut wave.who {
+                names.clear();
+            }
+            if wave.gate.successes.is_some_and(|needed| needed > wave.size) {
+                let what = "a gate needs more successes than its wave has devices";
+                return Err(Problem::field("waves", what));
+            }
+            order.extend(of);
+            left = rest;
+        }
+        if !plan.waves.is_empty() && !left.is_empty() {
+            let what =
+                format!("{} devices are in no wave: end with a wave of the rest", left.len());
+            return Err(Problem::field("waves", what));
+        }
+        order.extend(left);
+        self.waiting = order;
+        self.campaign = Campaign::new(plan);
+        Ok(())
     }
 
     /// Sets its devices: each once, in the given order.
@@ -426,7 +588,12 @@ impl Batch {
         let waiting: &[String] =
             if self.mode == Mode::OriginalVersion { &[] } else { &self.waiting };
         let of = (&self.product, &self.version, &self.options, self.mode, self.overrides, waiting);
-        let bytes = BadState::write(&(key, action, of))?;
+        let plan = self.campaign.plan();
+        let bytes = if *plan == CampaignPlan::default() {
+            BadState::write(&(key, action, of))?
+        } else {
+            BadState::write(&(key, action, of, plan))?
+        };
         Ok(base16ct::lower::encode_string(&Sha256::digest(bytes)))
     }
 
@@ -439,18 +606,34 @@ impl Batch {
         some
     }
 
-    /// Whether it needs a turn: devices wait for their tasks, or open tasks for their end.
+    /// Whether it has work besides its campaign: open tasks that end, or are pushed or tried again.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        self.ending || !self.waiting.is_empty()
+        self.ending || self.pushed.is_some() || self.retried.is_some()
     }
 
     /// Cancels it: waiting devices get no task. Its open tasks are [ending](Self::ending).
     pub fn cancel(&mut self, now: Instant) {
         (self.cancelled, self.ending, self.ended) = (true, true, 0);
-        for name in core::mem::take(&mut self.waiting) {
-            self.entries.push(Entry::refused(&name, "cancelled".into(), now.as_micros()));
-        }
+        (self.pushed, self.retried) = (None, None);
+        self.refuse_waiting(now, "cancelled");
+    }
+
+    /// Whether the offer of one of its devices' tasks is pushed again.
+    #[must_use]
+    pub fn pushes(&self, task: &Task) -> bool {
+        let since = Instant::from_micros(self.released);
+        task.finished.is_none() && task.last_push.is_none_or(|at| at < since)
+    }
+
+    /// Returns some of its devices whose offers are pushed again, at most this many.
+    pub fn push_some(&mut self, most: usize) -> Vec<Entry> {
+        some_of(&self.entries, &mut self.pushed, most)
+    }
+
+    /// Returns some of its devices that get another attempt if they failed, at most this many.
+    pub fn retry_some(&mut self, most: usize) -> Vec<Entry> {
+        some_of(&self.entries, &mut self.retried, most)
     }
 
     /// Its state, from the states of its devices.
@@ -458,6 +641,10 @@ impl Batch {
     pub fn status(&self, devices: impl IntoIterator<Item = Status>) -> BatchStatus {
         if self.cancelled {
             BatchStatus::Cancelled
+        } else if matches!(self.campaign.state(), CampaignState::Paused(_)) {
+            BatchStatus::Paused
+        } else if !self.waiting.is_empty() && self.campaign.plan().is_paced() {
+            BatchStatus::Running
         } else if !self.waiting.is_empty() {
             BatchStatus::Creating
         } else if devices.into_iter().all(is_over) {
@@ -482,6 +669,68 @@ impl Batch {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
         BadState::read(bytes)
     }
+}
+
+/// Devices from a cursor on, which is moved.
+fn some_of(entries: &[Entry], cursor: &mut Option<usize>, most: usize) -> Vec<Entry> {
+    let from = cursor.unwrap_or(0);
+    let some: Vec<Entry> = entries.iter().skip(from).take(most).cloned().collect();
+    let next = from.saturating_add(some.len());
+    *cursor = Some(next).filter(|next| *next < entries.len());
+    some
+}
+
+/// The devices of a wave and the others, among those that are left of `all`.
+fn choose(
+    product: &str,
+    who: &Who,
+    mut left: Vec<String>,
+    all: usize,
+    tags: &BTreeMap<String, BTreeMap<String, String>>,
+) -> Result<(Vec<String>, Vec<String>), Problem> {
+    match who {
+        Who::Count(count) => {
+            let count = usize::try_from(*count).unwrap_or(usize::MAX).min(left.len());
+            let rest = left.split_off(count);
+            Ok((left, rest))
+        }
+        Who::Percent(percent) => {
+            let share = all.saturating_mul(usize::from(*percent)).saturating_add(99);
+            let share = share.wrapping_div(100).min(left.len());
+            let mut ranked: Vec<([u8; 32], usize)> = left
+                .iter()
+                .enumerate()
+                .map(|(at, name)| (Sha256::digest(format!("{product}/{name}")).into(), at))
+                .collect();
+            ranked.sort_unstable();
+            let of: BTreeSet<usize> = ranked.iter().take(share).map(|(_, at)| *at).collect();
+            Ok(split(left, |at, _| of.contains(&at)))
+        }
+        Who::Tag(tag, value) => Ok(split(left, |_, name| {
+            tags.get(name).and_then(|tags| tags.get(tag)).is_some_and(|is| is == value)
+        })),
+        Who::Devices(names) => {
+            let named: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+            if named.len() < names.len() {
+                return Err(Problem::field("waves", "a device is named twice"));
+            }
+            let (of, rest) = split(left, |_, name| named.contains(name));
+            if of.len() < named.len() {
+                let what = "a wave names a device that the batch has not, or an earlier wave has";
+                return Err(Problem::field("waves", what));
+            }
+            Ok((of, rest))
+        }
+        Who::Rest => Ok((left, Vec::new())),
+    }
+}
+
+fn split(names: Vec<String>, is_of: impl Fn(usize, &str) -> bool) -> (Vec<String>, Vec<String>) {
+    let (mut of, mut rest) = (Vec::new(), Vec::new());
+    for (at, name) in names.into_iter().enumerate() {
+        if is_of(at, &name) { of.push(name) } else { rest.push(name) }
+    }
+    (of, rest)
 }
 
 /// Why a device gets no task of a batch, as a text: the platform's if it has one.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ota_proto::{Identity, Md5};
 use serde::{Deserialize, Serialize};
 
+use crate::campaign::Hold;
 use crate::device::{BadState, Rollout};
 use crate::error::{CatalogError, TaskError};
 use crate::module::{Module, is_word};
@@ -187,6 +188,17 @@ impl Product {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Catalog {
     products: BTreeMap<String, BTreeMap<Module, Shelf>>,
+    /// The batches of each product that hold their devices back.
+    batches: BTreeMap<String, Batches>,
+}
+
+/// What the batches of a product hold back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Batches {
+    /// The batches whose devices get no offers.
+    held: BTreeMap<u32, Hold>,
+    /// The devices that wait for their wave, with the batch and its module.
+    waiting: BTreeMap<String, (u32, Module)>,
 }
 
 /// The firmware and the rule of one module.
@@ -329,6 +341,56 @@ impl Catalog {
         let shelf = shelf.filter(|shelf| shelf.firmware.contains_key(&rule.version));
         shelf.ok_or(TaskError::FirmwareNotExist)?.rule = Some(rule);
         Ok(())
+    }
+
+    /// Why the devices of a batch get no offers of its tasks.
+    #[must_use]
+    pub fn hold(&self, product_id: &str, batch: u32) -> Option<Hold> {
+        self.batches.get(product_id)?.held.get(&batch).copied()
+    }
+
+    /// The batch in which a device waits for its wave.
+    #[must_use]
+    pub fn waits(&self, device: &Identity, module: &Module) -> Option<u32> {
+        let batches = self.batches.get(device.product_id())?;
+        let (batch, of) = batches.waiting.get(device.device_name())?;
+        (of == module).then_some(*batch)
+    }
+
+    /// Sets whether the devices of a batch get offers.
+    pub fn set_hold(&mut self, product_id: &str, batch: u32, hold: Option<Hold>) {
+        if hold.is_none() && !self.batches.contains_key(product_id) {
+            return;
+        }
+        let held = &mut self.batches.entry(product_id.to_owned()).or_default().held;
+        match hold {
+            Some(hold) => drop(held.insert(batch, hold)),
+            None => drop(held.remove(&batch)),
+        }
+    }
+
+    /// Adds a device that waits for its wave.
+    pub fn set_waiting(&mut self, product_id: &str, name: &str, batch: u32, module: &Module) {
+        let waiting = &mut self.batches.entry(product_id.to_owned()).or_default().waiting;
+        waiting.insert(name.to_owned(), (batch, module.clone()));
+    }
+
+    /// Removes a device that waited for its wave of this batch.
+    pub fn end_waiting(&mut self, product_id: &str, name: &str, batch: u32) {
+        let Some(batches) = self.batches.get_mut(product_id) else { return };
+        if batches.waiting.get(name).is_some_and(|(of, _)| *of == batch) {
+            batches.waiting.remove(name);
+        }
+    }
+
+    /// Removes a batch that is over.
+    pub fn end_batch(&mut self, product_id: &str, batch: u32) {
+        let Some(batches) = self.batches.get_mut(product_id) else { return };
+        batches.held.remove(&batch);
+        batches.waiting.retain(|_, (of, _)| *of != batch);
+        if batches.held.is_empty() && batches.waiting.is_empty() {
+            self.batches.remove(product_id);
+        }
     }
 
     /// Ends all standing rules of a product.

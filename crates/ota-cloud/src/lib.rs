@@ -89,6 +89,7 @@ mod module;
 pub mod origin;
 #[cfg(feature = "mqtt")]
 pub mod peer;
+pub mod rehearse;
 #[cfg(feature = "mqtt")]
 pub mod relay;
 pub mod sign;
@@ -101,8 +102,8 @@ pub use campaign::Campaign;
 pub use catalog::{Catalog, Firmware, Listed, Product};
 pub use cloud::{Cloud, CloudEvent, DeviceRecord, LogEntry, Output, Secret};
 pub use device::{
-    CloudConfig, Counters, Device, EventKind, Finish, NotOffered, Reported, Rollout, Status, Task,
-    TaskId, TaskOptions, TimeoutFrom,
+    CloudConfig, Counters, Device, EventKind, Finish, NotOffered, Reported, Retries, Rollout,
+    Silence, Status, Task, TaskId, TaskOptions, TimeoutFrom,
 };
 pub use error::{CatalogError, CloudError, TaskError};
 pub use module::Module;

@@ -150,8 +150,6 @@ pub(super) struct Chores {
     /// The cached index of the stored answers of each key, as far as it was read: when each
     /// expires, and its row.
     pub(super) answers: BTreeMap<String, BTreeSet<(u64, String)>>,
-    /// Whether a batch may need another step.
-    pub(super) batches: bool,
     /// The last turn of a batch.
     turn: u64,
 }
@@ -241,8 +239,7 @@ impl Hub {
         inputs: &mut mpsc::Receiver<Input>,
         stop: &CancellationToken,
     ) -> Option<Option<Input>> {
-        let busy =
-            !self.pending.inputs.is_empty() || !self.chores.walk.is_empty() || self.chores.batches;
+        let busy = !self.pending.inputs.is_empty() || !self.chores.walk.is_empty();
         let deadline = match (self.broken, busy) {
             (Some(since), _) => Some(since + RETRY),
             (None, true) => Some(self.clock.now()),
@@ -601,16 +598,16 @@ impl Hub {
 
     /// Takes one step of an unfinished batch; other inputs are handled between two steps.
     fn go_on(&mut self) {
-        if !self.chores.batches || !self.is_time() {
+        let now = self.now();
+        if self.cloud.due_batch(now).is_none() || !self.is_time() {
             return;
         }
-        let now = self.now();
         match super::api::go_on(&mut self.cloud, (now, self.chores.turn(now))) {
             Ok(Some(outcome)) => {
                 self.works();
                 self.registered(outcome);
             }
-            Ok(None) => self.chores.batches = false,
+            Ok(None) => {}
             Err(why) => self.refuses(&why.to_string()),
         }
     }
@@ -642,7 +639,13 @@ impl Hub {
 
     /// Publishes a message of the cloud.
     fn publish(&mut self, publish: Publish) {
-        let Publish { device, payload, offer, firmware } = publish;
+        let Publish { device, payload, offer, firmware, batch } = publish;
+        // It may have waited here while its batch was stopped.
+        if let Some(task) = offer
+            && batch.is_some_and(|batch| self.cloud.is_held(&device, batch))
+        {
+            return self.pending.push(device, cycle::Input::NotOffered(task), Ticket::Nobody);
+        }
         if let Some(task) = offer
             && firmware.is_some_and(|firmware| self.is_spoilt(&firmware))
         {

@@ -11,8 +11,8 @@ use ota_agent::args::Agent;
 mod remote;
 
 pub(crate) use remote::{
-    BatchCommand, BatchStart, DeviceCommand, Events, Export, FirmwareAdd, FirmwareCommand, Import,
-    ProductCommand, Registration, Remote, TaskCommand, Update,
+    BatchAct, BatchCommand, BatchStart, DeviceCommand, Events, Export, FirmwareAdd,
+    FirmwareCommand, Import, ProductCommand, Registration, Remote, TaskCommand, Update,
 };
 
 /// Firmware updates for Tencent Cloud IoT devices: a demo, the device's agent, and a cloud.

@@ -2,15 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use ota_proto::Identity;
+use core::time::Duration;
+
+use ota_proto::{Identity, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::call::DeviceFilter;
 use super::firmware::task_options;
-use super::input::read_json;
+use super::input::{read_json, text};
 use super::problem::Problem;
 use super::view::slug;
-use crate::batch::{Batch, Line, Mode};
+use crate::batch::{Batch, BatchStatus, Line, Mode};
+use crate::campaign::{
+    CampaignPlan, CampaignState, CloseReason, Gate, Hold, Pace, PauseReason, Slot, StopRule, Tally,
+    Waits, Wave, Who, Window,
+};
+use crate::device::{Retries, Status};
 
 /// A requested batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -35,6 +42,85 @@ pub struct NewBatch {
     prefix: Option<String>,
     /// All devices of the product.
     all: bool,
+    /// Its waves, in order.
+    waves: Vec<NewWave>,
+    /// When it begins and ends, in microseconds since 1970.
+    starts: Option<u64>,
+    ends: Option<u64>,
+    /// When its devices start and get offers.
+    windows: Vec<Window>,
+    /// Attempts that begin by themselves, and the first pause in seconds.
+    retries: u32,
+    retry_pause: Option<u64>,
+    /// A text for people.
+    comment: String,
+}
+
+/// A requested wave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct NewWave {
+    count: Option<u64>,
+    percent: Option<u8>,
+    tag: Option<String>,
+    devices: Option<Vec<String>>,
+    pace: Pace,
+    gate: Gate,
+    stop: StopRule,
+}
+
+impl NewWave {
+    fn wave(self) -> Result<Wave, Problem> {
+        let Self { count, percent, tag, devices, pace, gate, stop } = self;
+        let who = match (count, percent, tag, devices) {
+            (None, None, None, None) => Who::Rest,
+            (Some(count), None, None, None) => Who::Count(count),
+            (None, Some(percent), None, None) => Who::Percent(percent),
+            (None, None, Some(tag), None) => match tag.split_once(':') {
+                Some((name, value)) if !name.is_empty() => {
+                    Who::Tag(name.to_owned(), value.to_owned())
+                }
+                _ => return Err(Problem::field("waves", "write a tag as NAME:VALUE")),
+            },
+            (None, None, None, Some(devices)) => Who::Devices(devices),
+            _ => {
+                let what = "a wave has one of `count`, `percent`, `tag` and `devices`";
+                return Err(Problem::field("waves", what));
+            }
+        };
+        Ok(Wave { who, size: 0, pace, gate, stop })
+    }
+}
+
+/// A person's change of a batch, and the revision that the person saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct BatchChange {
+    /// Only if the batch still has this revision.
+    pub rev: Option<u64>,
+    /// Devices with an offer continue, of a cancelled batch.
+    pub let_run: bool,
+    /// The text for people.
+    pub comment: String,
+}
+
+impl BatchChange {
+    /// The longest text for people in bytes.
+    const MAX_COMMENT: usize = 1_024;
+
+    /// Parses a body, which may be empty.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`](super::Code::Invalid).
+    pub fn read(body: &[u8]) -> Result<Self, Problem> {
+        if body.is_empty() {
+            return Ok(Self::default());
+        }
+        let change: Self = read_json(body)?;
+        text("comment", &change.comment, Self::MAX_COMMENT)?;
+        Ok(change)
+    }
 }
 
 /// The devices of a batch.
@@ -52,10 +138,17 @@ impl NewBatch {
     ///
     /// # Errors
     /// [`Code::Invalid`](super::Code::Invalid).
-    pub fn read(product: &str, body: &[u8]) -> Result<(Batch, Choice), Problem> {
-        let new: Self = read_json(body)?;
-        let options =
+    pub fn read(
+        product: &str,
+        body: &[u8],
+        now: Instant,
+    ) -> Result<(Batch, Choice, CampaignPlan), Problem> {
+        let mut new: Self = read_json(body)?;
+        let plan = new.plan(now)?;
+        let mut options =
             task_options(&new.version, new.module, new.timeout, new.confirm, new.from_versions)?;
+        options.retries = retries(new.retries, new.retry_pause)?;
+        text("comment", &new.comment, BatchChange::MAX_COMMENT)?;
         let filters = new.tag.is_some() || new.prefix.is_some();
         // An empty value, for example from a script, must not select all devices.
         if new.prefix.as_ref().is_some_and(String::is_empty) {
@@ -101,7 +194,20 @@ impl NewBatch {
         };
         let mut batch = Batch::new(product, &new.version, mode, options);
         batch.overrides = new.overrides;
-        Ok((batch, choice))
+        batch.comment = new.comment;
+        Ok((batch, choice, plan))
+    }
+
+    fn plan(&mut self, now: Instant) -> Result<CampaignPlan, Problem> {
+        let waves = core::mem::take(&mut self.waves).into_iter().map(NewWave::wave);
+        let plan = CampaignPlan {
+            starts: self.starts.map(Instant::from_micros),
+            ends: self.ends.map(Instant::from_micros),
+            windows: core::mem::take(&mut self.windows),
+            waves: waves.collect::<Result<_, _>>()?,
+        };
+        plan.check(now).map_err(|(field, what)| Problem::field(field, what))?;
+        Ok(plan)
     }
 }
 
@@ -125,6 +231,16 @@ pub struct BatchView<'a> {
     pub devices: usize,
     /// How many of them have no task yet.
     pub waiting: usize,
+    /// One more for each command and each change of its state or wave.
+    pub rev: u64,
+    /// `running`, `paused` or `closed`.
+    pub state: &'static str,
+    /// Why: `asked`, `stop-rule`, `complete`, `ended`, `cancelled`.
+    pub why: Option<&'static str>,
+    /// The number of the wave whose devices start, from 1.
+    pub wave: usize,
+    /// The text for people.
+    pub comment: &'a str,
 }
 
 impl<'a> BatchView<'a> {
@@ -140,6 +256,11 @@ impl<'a> BatchView<'a> {
             cancelled: batch.cancelled,
             devices: batch.entries.len().saturating_add(batch.waiting.len()),
             waiting: batch.waiting.len(),
+            rev: batch.campaign.rev(),
+            state: state(batch.campaign.state()),
+            why: why(batch.campaign.state()),
+            wave: batch.campaign.wave().saturating_add(1),
+            comment: &batch.comment,
         }
     }
 }
@@ -151,23 +272,243 @@ pub struct BatchProgress<'a> {
     /// The batch.
     #[serde(flatten)]
     pub what: BatchView<'a>,
-    /// `creating`, `running`, `finished` or `cancelled`.
+    /// `creating`, `running`, `paused`, `finished` or `cancelled`.
     pub status: &'static str,
     /// How many of its devices are in each state.
     pub counts: BTreeMap<String, u64>,
+    /// Its waves.
+    pub waves: Vec<WaveView>,
+    /// What the next wave waits for: `devices`, `soak` or `person`.
+    pub waits: Option<&'static str>,
+    /// When the soak time is over.
+    pub soaks_until: Option<u64>,
+    /// Why no device gets an offer: `paused` or `window`.
+    pub held: Option<&'static str>,
+    /// When it begins and ends.
+    pub starts: Option<u64>,
+    /// When it ends.
+    pub ends: Option<u64>,
+    /// How many devices have an offer and an open task: they cannot be stopped any more.
+    pub unstoppable: u64,
+    /// How many devices failed for each reason, the most frequent first.
+    pub reasons: Vec<ReasonView>,
+}
+
+/// A wave of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct WaveView {
+    /// Its number, from 1.
+    pub wave: usize,
+    /// How its devices were selected, in words.
+    pub who: String,
+    /// The number of its devices.
+    pub devices: u64,
+    /// `waiting`, `running` or `over`.
+    pub state: &'static str,
+    /// How many of them have no task yet.
+    pub waiting: u64,
+    /// How many of them are in each state.
+    pub counts: BTreeMap<String, u64>,
+    /// How many make no progress since two minutes.
+    pub silent: u64,
+    /// How many of them freed their places.
+    pub stalled: u64,
+    /// How many are open after an attempt that failed.
+    pub again: u64,
+    /// How fast they start.
+    pub pace: Pace,
+    /// What opens the next wave.
+    pub gate: Gate,
+    /// How many successes that needs.
+    pub needed: Option<u64>,
+    /// What stops the batch.
+    pub stop: StopRule,
+}
+
+/// A reason of failures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ReasonView {
+    /// The result's code.
+    pub code: i64,
+    /// The text.
+    pub text: String,
+    /// The number of devices.
+    pub devices: u64,
+}
+
+/// The word for a state.
+const fn state(state: CampaignState) -> &'static str {
+    match state {
+        CampaignState::Running => "running",
+        CampaignState::Paused(_) => "paused",
+        CampaignState::Closed(_) => "closed",
+    }
+}
+
+const fn why(state: CampaignState) -> Option<&'static str> {
+    Some(match state {
+        CampaignState::Running => return None,
+        CampaignState::Paused(PauseReason::Asked) => "asked",
+        CampaignState::Paused(PauseReason::StopRule)
+        | CampaignState::Closed(CloseReason::StopRule) => "stop-rule",
+        CampaignState::Closed(CloseReason::Complete) => "complete",
+        CampaignState::Closed(CloseReason::Ended) => "ended",
+        CampaignState::Closed(CloseReason::Cancelled) => "cancelled",
+    })
+}
+
+fn retries(most: u32, pause: Option<u64>) -> Result<Option<Retries>, Problem> {
+    let pause = pause.unwrap_or(60);
+    if most > 10 {
+        return Err(Problem::field("retries", "at most 10"));
+    }
+    if !(1..=86_400).contains(&pause) {
+        return Err(Problem::field("retry_pause", "1 to 86,400 seconds"));
+    }
+    Ok((most > 0).then_some(Retries { most, pause: Duration::from_secs(pause) }))
+}
+
+impl WaveView {
+    /// The views of a batch's waves, by their counts.
+    #[must_use]
+    pub fn of_batch(batch: &Batch, tallies: &[Tally]) -> Vec<Self> {
+        let mut waves = batch.campaign.plan().waves.clone();
+        if waves.is_empty() {
+            waves.push(Wave { size: batch.devices(), ..Wave::default() });
+        }
+        let waiting = batch.waiting_by_wave();
+        let none = Tally::default();
+        let views = waves.into_iter().enumerate().map(|(at, wave)| {
+            let tally = tallies.get(at).unwrap_or(&none);
+            let waiting = waiting.get(at).copied().unwrap_or(0);
+            let open = tally.counts(waiting);
+            let state = if open.waiting == 0 && open.open == 0 {
+                "over"
+            } else if at > batch.campaign.wave() {
+                "waiting"
+            } else {
+                "running"
+            };
+            let counts = tally.statuses().map(|(status, count)| (slug(status), count));
+            Self {
+                wave: at.saturating_add(1),
+                who: who(&wave.who),
+                devices: wave.size,
+                state,
+                waiting,
+                counts: counts.collect(),
+                silent: tally.of(Slot::Silent),
+                stalled: tally.of(Slot::Stalled),
+                again: tally.of(Slot::Again),
+                pace: wave.pace,
+                gate: wave.gate,
+                needed: wave.needed(),
+                stop: wave.stop,
+            }
+        });
+        views.collect()
+    }
+}
+
+fn who(who: &Who) -> String {
+    match who {
+        Who::Count(count) => format!("the first {count}"),
+        Who::Percent(percent) => format!("{percent} %"),
+        Who::Tag(name, value) => format!("tag {name}:{value}"),
+        Who::Devices(_) => "named".to_owned(),
+        Who::Rest => "the rest".to_owned(),
+    }
+}
+
+/// The reasons of failed devices, the most frequent first.
+fn reasons(lines: &[Line]) -> Vec<ReasonView> {
+    let mut reasons: BTreeMap<(i64, &str), u64> = BTreeMap::new();
+    for line in lines {
+        if matches!(line.status, Status::Failed | Status::TimedOut) {
+            let count = reasons.entry((line.code, &line.text)).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    let views = reasons.into_iter();
+    let mut views: Vec<ReasonView> = views
+        .map(|((code, text), devices)| ReasonView { code, text: text.to_owned(), devices })
+        .collect();
+    views.sort_by_key(|view| core::cmp::Reverse(view.devices));
+    views.truncate(20);
+    views
 }
 
 impl<'a> BatchProgress<'a> {
-    /// The view of a batch whose devices have these states.
+    /// The view of a batch whose devices have these states, and whose waves these counts.
     #[must_use]
-    pub fn new(batch: &'a Batch, lines: &[Line]) -> Self {
+    pub fn new(batch: &'a Batch, lines: &[Line], tallies: &[Tally], now: Instant) -> Self {
         let mut counts = BTreeMap::new();
         for line in lines {
             let count: &mut u64 = counts.entry(slug(line.status)).or_default();
             *count = count.saturating_add(1);
         }
-        let status = batch.status(lines.iter().map(|line| line.status)).word();
-        Self { what: BatchView::new(batch), status, counts }
+        let status = batch.status(lines.iter().map(|line| line.status));
+        Self {
+            status: status.word(),
+            counts,
+            reasons: reasons(lines),
+            ..Self::live(batch, tallies, now)
+        }
+    }
+
+    /// The same from the counts alone, without the reasons of failures: it reads no device.
+    #[must_use]
+    pub fn live(batch: &'a Batch, tallies: &[Tally], now: Instant) -> Self {
+        let waves = WaveView::of_batch(batch, tallies);
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for (status, some) in waves.iter().flat_map(|wave| &wave.counts) {
+            let count = counts.entry(status.clone()).or_default();
+            *count = count.saturating_add(*some);
+        }
+        let waiting = waves.iter().map(|wave| wave.waiting).fold(0, u64::saturating_add);
+        if waiting > 0 {
+            let count = counts.entry(slug(Status::Pending)).or_default();
+            *count = count.saturating_add(waiting);
+        }
+        let under_way =
+            [Status::Delivered, Status::Downloading, Status::Downloaded, Status::Burning];
+        let open = |statuses: &[Status]| {
+            let of = tallies
+                .iter()
+                .flat_map(|tally| statuses.iter().map(|s| tally.of(Slot::Status(*s))));
+            of.fold(0, u64::saturating_add)
+        };
+        let all_open =
+            tallies.iter().map(|tally| tally.counts(0).open).fold(0, u64::saturating_add);
+        let status = if all_open > 0 { Status::Pending } else { Status::Complete };
+        let status: BatchStatus = batch.status([status]);
+        let campaign = &batch.campaign;
+        let (waits, soaks_until) = match campaign.waits(now) {
+            None => (None, None),
+            Some(Waits::Devices) => (Some("devices"), None),
+            Some(Waits::Soak(until)) => (Some("soak"), Some(until.as_micros())),
+            Some(Waits::Person) => (Some("person"), None),
+        };
+        let held = campaign.hold(now).map(|hold| match hold {
+            Hold::Paused => "paused",
+            Hold::Window => "window",
+        });
+        let plan = campaign.plan();
+        Self {
+            what: BatchView::new(batch),
+            status: status.word(),
+            counts,
+            waves,
+            waits,
+            soaks_until,
+            held,
+            starts: plan.starts.map(Instant::as_micros),
+            ends: plan.ends.map(Instant::as_micros),
+            unstoppable: open(&under_way),
+            reasons: Vec::new(),
+        }
     }
 }
 

@@ -350,5 +350,5 @@ pub(super) fn task_options(
     from_versions.sort();
     from_versions.dedup();
     let timeout = timeout.map(Duration::from_secs);
-    Ok(TaskOptions { timeout, confirm, from_versions, module })
+    Ok(TaskOptions { timeout, confirm, from_versions, module, ..TaskOptions::default() })
 }

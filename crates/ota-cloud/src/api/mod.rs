@@ -21,7 +21,9 @@ mod schema;
 mod session;
 mod view;
 
-pub use batch::{BatchDeviceView, BatchProgress, BatchView, Choice, NewBatch};
+pub use batch::{
+    BatchChange, BatchDeviceView, BatchProgress, BatchView, Choice, NewBatch, ReasonView, WaveView,
+};
 pub use budget::Budget;
 pub use call::{Call, DeviceFilter, OPERATIONS, Op, Operation, Query, Scope, TaskFilter, find};
 pub use feed::{FeedFilter, FeedItem, keep_alive};

@@ -211,19 +211,48 @@ fn tasks() -> Value {
 }
 
 fn batches() -> Value {
-    let required = ["batch", "module", "version", "by", "made", "cancelled", "devices", "waiting"];
+    let required = [
+        "batch",
+        "module",
+        "version",
+        "by",
+        "made",
+        "cancelled",
+        "devices",
+        "waiting",
+        "rev",
+        "state",
+        "why",
+        "wave",
+        "comment",
+    ];
     let batch = json!({
         "batch": of("integer"), "module": of("string"), "version": of("string"),
         "by": one_of(&["devices", "file", "filter", "from-versions"]), "made": of("integer"),
         "cancelled": of("boolean"), "devices": of("integer"), "waiting": of("integer"),
+        "rev": of("integer"), "state": one_of(&["running", "paused", "closed"]),
+        "why": or_null("string"), "wave": of("integer"), "comment": of("string"),
     });
     let mut progress = batch.clone();
     if let Value::Object(progress) = &mut progress {
-        let words = ["creating", "running", "finished", "cancelled"];
+        let words = ["creating", "running", "paused", "finished", "cancelled"];
         progress.insert("status".to_owned(), one_of(&words));
         progress.insert("counts".to_owned(), map_of(of("integer")));
+        for (name, schema) in [
+            ("waves", json!({ "type": "array", "items": of_name("Wave") })),
+            ("waits", or_null("string")),
+            ("soaks_until", or_null("integer")),
+            ("held", or_null("string")),
+            ("starts", or_null("integer")),
+            ("ends", or_null("integer")),
+            ("unstoppable", of("integer")),
+            ("reasons", json!({ "type": "array", "items": of_name("Reason") })),
+        ] {
+            progress.insert(name.to_owned(), schema);
+        }
     }
-    let with_progress: Vec<&str> = required.iter().copied().chain(["status", "counts"]).collect();
+    let more = ["status", "counts", "waves", "waits", "held", "unstoppable", "reasons"];
+    let with_progress: Vec<&str> = required.iter().copied().chain(more).collect();
     let device = ["device", "from", "status", "percent", "code", "text", "at", "attempt"];
     json!({
         "NewBatch": taken(&["version"], json!({
@@ -233,6 +262,62 @@ fn batches() -> Value {
             "devices": { "type": ["array", "null"], "items": of("string"), "maxItems": Batch::MOST },
             "from_versions": { "type": "array", "items": of("string"), "maxItems": 50 },
             "tag": or_null("string"), "prefix": or_null("string"), "all": of("boolean"),
+            "waves": { "type": "array", "items": of_name("NewWave"), "maxItems": 20 },
+            "starts": or_null("integer"), "ends": or_null("integer"),
+            "windows": { "type": "array", "items": of_name("Window"), "maxItems": 20 },
+            "retries": { "type": "integer", "minimum": 0, "maximum": 10 },
+            "retry_pause": { "type": ["integer", "null"], "minimum": 1, "maximum": 86_400 },
+            "comment": of("string"),
+        })),
+        "NewWave": taken(&[], json!({
+            "count": or_null("integer"), "percent": or_null("integer"), "tag": or_null("string"),
+            "devices": { "type": ["array", "null"], "items": of("string") },
+            "pace": of_name("Pace"), "gate": of_name("Gate"), "stop": of_name("StopRule"),
+        })),
+        "Pace": taken(&[], json!({
+            "per_minute": of("integer"), "at_once": of("integer"),
+            "bytes_per_second": of("integer"),
+        })),
+        "Gate": taken(&[], json!({
+            "successes": or_null("integer"), "success_percent": or_null("integer"),
+            "soak": of("integer"), "person": of("boolean"),
+        })),
+        "StopRule": taken(&[], json!({
+            "failures": or_null("integer"), "percent": or_null("integer"),
+            "of_at_least": of("integer"), "silent": or_null("integer"), "cancel": of("boolean"),
+        })),
+        "Window": taken(&["days", "from", "until"], json!({
+            "days": of("integer"), "from": of("integer"), "until": of("integer"),
+            "offset": of("integer"),
+        })),
+        "ChangeBatch": taken(&[], json!({
+            "rev": or_null("integer"), "let_run": of("boolean"), "comment": of("string"),
+        })),
+        "Wave": shown(&["wave", "who", "devices", "state", "waiting", "counts"], json!({
+            "wave": of("integer"), "who": of("string"), "devices": of("integer"),
+            "state": one_of(&["waiting", "running", "over"]), "waiting": of("integer"),
+            "counts": map_of(of("integer")), "silent": of("integer"), "stalled": of("integer"),
+            "again": of("integer"), "pace": of_name("Pace"), "gate": of_name("Gate"),
+            "needed": or_null("integer"), "stop": of_name("StopRule"),
+        })),
+        "Rehearsal": shown(&["devices", "versions", "never", "runs"], json!({
+            "devices": of("integer"), "versions": map_of(of("integer")),
+            "never": { "type": "array", "items": of("string") },
+            "runs": { "type": "array", "items": of_name("Rehearsed") },
+        })),
+        "Rehearsed": shown(&["fail_per_mille", "waves", "ends", "stopped", "never"], json!({
+            "fail_per_mille": of("integer"), "ends": or_null("integer"), "never": of("integer"),
+            "peak_bytes_per_second": of("integer"),
+            "stopped": { "type": ["array", "null"], "items": of("integer") },
+            "waves": { "type": "array", "items": of_name("RehearsedWave") },
+        })),
+        "RehearsedWave": shown(&["wave", "devices", "begins", "ends"], json!({
+            "wave": of("integer"), "devices": of("integer"), "begins": or_null("integer"),
+            "ends": or_null("integer"), "succeeded": of("integer"), "failed": of("integer"),
+            "left": of("integer"),
+        })),
+        "Reason": shown(&["code", "text", "devices"], json!({
+            "code": of("integer"), "text": of("string"), "devices": of("integer"),
         })),
         "Batch": shown(&required, batch),
         "Batches": page("batches", "Batch", Some("integer")),
@@ -290,14 +375,24 @@ pub(super) fn body(op: Op) -> Option<Value> {
         }),
         Op::ChangeDevice => json("ChangeDevice"),
         Op::StartUpdate => json("NewUpdate"),
-        Op::StartBatch => json("NewBatch"),
+        Op::StartBatch | Op::RehearseBatch => json("NewBatch"),
+        Op::ChangeBatch
+        | Op::CancelBatch
+        | Op::PauseBatch
+        | Op::ResumeBatch
+        | Op::NextWave
+        | Op::RetryBatch => json("ChangeBatch"),
         Op::AddFirmware => json!({
             "application/octet-stream": { "schema": { "type": "string", "format": "binary" } },
         }),
         Op::ChangeFirmware => json("ChangeFirmware"),
         _ => return None,
     };
-    Some(json!({ "required": true, "content": content }))
+    let is_needed = !matches!(
+        op,
+        Op::CancelBatch | Op::PauseBatch | Op::ResumeBatch | Op::NextWave | Op::RetryBatch
+    );
+    Some(json!({ "required": is_needed, "content": content }))
 }
 
 /// The answer of a call; `None` if it is empty.
@@ -321,8 +416,15 @@ pub(super) fn answer(op: Op) -> Option<Value> {
         Op::Tasks => json(of_name("Tasks")),
         Op::StartUpdate | Op::Cancel | Op::Retry | Op::Confirm | Op::Push => json(of_name("Task")),
         Op::Batches => json(of_name("Batches")),
-        Op::StartBatch | Op::CancelBatch => json(of_name("Batch")),
+        Op::StartBatch
+        | Op::CancelBatch
+        | Op::ChangeBatch
+        | Op::PauseBatch
+        | Op::ResumeBatch
+        | Op::NextWave
+        | Op::RetryBatch => json(of_name("Batch")),
         Op::Batch => json(of_name("BatchProgress")),
+        Op::RehearseBatch => json(of_name("Rehearsal")),
         Op::BatchDevices => json(of_name("BatchDevices")),
         Op::FirmwareList => json(of_name("FirmwareList")),
         Op::AddFirmware | Op::Firmware | Op::ChangeFirmware => json(of_name("Firmware")),

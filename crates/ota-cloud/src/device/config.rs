@@ -17,6 +17,9 @@ pub struct CloudConfig {
     pub timeout_interval: Duration,
     /// The start of the time-out.
     pub timeout_from: TimeoutFrom,
+    /// How long a device of a batch may be silent before another one gets its place. 5 min by
+    /// default.
+    pub stalled_after: Duration,
     /// The pause between the reply to `report_version` and the offer. Even if it is zero, these are
     /// two outputs, the reply first. 50 ms by default (docs/protocol.md, The cloud's side).
     pub reply_gap: Duration,
@@ -56,6 +59,7 @@ impl CloudConfig {
             unix_at_zero,
             timeout_interval: Duration::from_secs(600),
             timeout_from: TimeoutFrom::LastReport,
+            stalled_after: Duration::from_secs(300),
             reply_gap: Duration::from_millis(50),
             presume_connected: false,
             max_devices: 10_000,

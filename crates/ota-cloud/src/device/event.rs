@@ -162,6 +162,23 @@ pub enum NotOffered {
     NotSubscribed,
     /// The firmware is not in the catalogue.
     NoFirmware,
+    /// Its wave of this batch has not begun.
+    HeldByWave {
+        /// The number of the batch.
+        batch: u32,
+    },
+    /// The batch of its task is paused.
+    BatchPaused {
+        /// The number of the batch.
+        batch: u32,
+    },
+    /// The weekly window of the batch of its task is closed.
+    WindowClosed {
+        /// The number of the batch.
+        batch: u32,
+    },
+    /// Its last attempt failed; the next one begins after a pause.
+    WaitsForRetry,
     /// The firmware was withdrawn.
     Withdrawn {
         /// Why, in words.
@@ -184,6 +201,10 @@ impl NotOffered {
             Self::AwaitingConfirm => "awaiting-confirm",
             Self::NotSubscribed => "not-subscribed",
             Self::NoFirmware => "no-firmware",
+            Self::HeldByWave { .. } => "held-by-wave",
+            Self::BatchPaused { .. } => "batch-paused",
+            Self::WindowClosed { .. } => "window-closed",
+            Self::WaitsForRetry => "waits-for-retry",
             Self::Withdrawn { .. } => "withdrawn",
         }
     }
@@ -219,6 +240,14 @@ impl fmt::Display for NotOffered {
             Self::AwaitingConfirm => "a person has to agree first",
             Self::NotSubscribed => "it is not subscribed to its update topic",
             Self::NoFirmware => "the firmware is not in the catalogue",
+            Self::HeldByWave { batch } => {
+                return write!(f, "it waits in batch {batch} for its wave");
+            }
+            Self::BatchPaused { batch } => return write!(f, "batch {batch} is paused"),
+            Self::WindowClosed { batch } => {
+                return write!(f, "the weekly window of batch {batch} is closed");
+            }
+            Self::WaitsForRetry => "its last attempt failed; the next one begins after a pause",
             Self::Withdrawn { why } => return write!(f, "the firmware was withdrawn: {why}"),
         })
     }

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
+use crate::campaign::{BatchRef, Slot};
 use crate::catalog::{Catalog, Firmware};
 use crate::error::{CloudError, TaskError};
 use crate::module::Module;
@@ -20,7 +21,7 @@ use turn::Turn;
 
 pub use config::{CloudConfig, TimeoutFrom};
 pub use event::{Counters, EventKind, NotOffered, Reported};
-pub use task::{Finish, Rollout, Status, Task, TaskId, TaskOptions};
+pub use task::{Finish, Retries, Rollout, Silence, Status, Task, TaskId, TaskOptions};
 
 /// The largest payload from a device, in bytes (docs/protocol.md, The cloud's side).
 pub const MAX_PAYLOAD: usize = 16 * 1_024;
@@ -63,6 +64,9 @@ pub struct Device {
     /// When the task times out.
     #[serde(default)]
     timeout: Option<Instant>,
+    /// When its silence becomes news for the batch of its task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    silent: Option<Instant>,
     /// The number of the session in which the latest task ended.
     #[serde(default)]
     ended_in: u64,
@@ -127,6 +131,8 @@ pub struct Change {
     pub effects: Vec<Effect>,
     /// Changes of the numbers of tasks by state.
     pub counts: Vec<(Status, i8)>,
+    /// Changes of the counts of batches. An ended device counts there for ever.
+    pub of_batches: Vec<(BatchRef, Slot, i8)>,
     /// The task that a new one replaced.
     pub replaced: Option<Task>,
     /// How soon the change must be durable.
@@ -179,6 +185,7 @@ impl Device {
             tasks: 0,
             offer: None,
             timeout: None,
+            silent: None,
             ended_in: 0,
         }
     }
@@ -193,7 +200,7 @@ impl Device {
     /// The latest time of the next [`DeviceInput::Woken`].
     #[must_use]
     pub fn wake(&self) -> Option<Instant> {
-        self.offer.into_iter().chain(self.timeout).min()
+        self.offer.into_iter().chain(self.timeout).chain(self.silent).min()
     }
 
     /// The name of its next task.
@@ -243,6 +250,19 @@ impl Device {
     #[must_use]
     pub fn is_claimed_and_proved(&self) -> bool {
         self.is_proved() && self.task.as_ref().is_some_and(|task| task.claimed.is_some())
+    }
+
+    /// The changes of counts of batches when it is removed: its open task ends.
+    #[must_use]
+    pub fn leave(&self) -> Vec<(BatchRef, Slot, i8)> {
+        let open = self.task.as_ref().filter(|task| task.finished.is_none());
+        let Some((task, of)) = open.and_then(|task| Some((task, task.batch?))) else {
+            return Vec::new();
+        };
+        let mut counts =
+            vec![(of, Slot::Status(task.status), -1), (of, Slot::Status(Status::Failed), 1)];
+        counts.extend(task.slots().map(|slot| (of, slot, -1)));
+        counts
     }
 
     /// The firmware of its open task.

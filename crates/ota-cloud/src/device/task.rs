@@ -6,6 +6,7 @@ use core::time::Duration;
 use ota_proto::Instant;
 use serde::{Deserialize, Serialize};
 
+use crate::campaign::{BatchRef, Slot};
 use crate::error::TaskError;
 use crate::module::Module;
 
@@ -61,6 +62,32 @@ pub struct TaskOptions {
     pub from_versions: Vec<String>,
     /// The target's module; the device's own by default.
     pub module: Module,
+    /// The batch that begins the task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchRef>,
+    /// Attempts that begin by themselves after one that failed or timed out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<Retries>,
+}
+
+/// Attempts of a task that begin by themselves. Each pause is twice the one before it, at most a
+/// day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Retries {
+    /// How many, after the first attempt.
+    pub most: u32,
+    /// The first pause.
+    pub pause: Duration,
+}
+
+impl Retries {
+    /// The pause after this attempt failed, from 1; `None` if no other begins by itself.
+    pub(super) fn pause_after(self, attempt: u32) -> Option<Duration> {
+        let doubled = attempt.saturating_sub(1).min(16);
+        let factor = 1_u32.checked_shl(doubled).unwrap_or(u32::MAX);
+        let pause = self.pause.saturating_mul(factor).min(Duration::from_secs(24 * 3_600));
+        (attempt <= self.most).then_some(pause)
+    }
 }
 
 impl TaskOptions {
@@ -132,6 +159,20 @@ pub enum Status {
 }
 
 impl Status {
+    /// All states.
+    pub const ALL: [Self; 10] = [
+        Self::Offline,
+        Self::Pending,
+        Self::Delivered,
+        Self::Downloading,
+        Self::Burning,
+        Self::Failed,
+        Self::Complete,
+        Self::AwaitingConfirm,
+        Self::TimedOut,
+        Self::Downloaded,
+    ];
+
     /// The platform's number.
     #[must_use]
     pub const fn number(self) -> u8 {
@@ -236,6 +277,43 @@ pub struct Task {
     pub late: bool,
     /// Whether a roll-out created it.
     pub by_rollout: bool,
+    /// The batch that began it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchRef>,
+    /// Attempts that begin by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<Retries>,
+    /// No offer before this time: the pause before this attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) not_before: Option<Instant>,
+    /// How long the device of a batch has been silent.
+    #[serde(default, skip_serializing_if = "Silence::is_none")]
+    pub(super) silence: Silence,
+    /// Whether this attempt began by itself.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub(super) again: bool,
+}
+
+/// How long a device was silent while its task is open.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[non_exhaustive]
+pub enum Silence {
+    /// Less than two minutes.
+    #[default]
+    None,
+    /// Two minutes: it makes no progress.
+    Silent,
+    /// So long that another device of its batch gets its place.
+    Stalled,
+}
+
+impl Silence {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    const fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
 }
 
 impl Task {
@@ -266,7 +344,30 @@ impl Task {
             finished: None,
             late: false,
             by_rollout: false,
+            batch: None,
+            retries: None,
+            not_before: None,
+            silence: Silence::None,
+            again: false,
         }
+    }
+
+    /// What its batch counts of it besides its state.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        let silent = self.silence >= Silence::Silent;
+        let stalled = self.silence >= Silence::Stalled;
+        let slots = [
+            silent.then_some(Slot::Silent),
+            stalled.then_some(Slot::Stalled),
+            self.again.then_some(Slot::Again),
+        ];
+        slots.into_iter().flatten()
+    }
+
+    /// How long its device was silent, if a batch began it.
+    #[must_use]
+    pub const fn silence(&self) -> Silence {
+        self.silence
     }
 
     /// Whether a version report proved it and no later report contradicts.

@@ -6,8 +6,9 @@ use ota_proto::Instant;
 use ota_proto::message::{DeviceMessage, Progress, ProgressState};
 
 use super::event::{EventKind, NotOffered, Reported};
-use super::task::{Finish, Rollout, Status, Task, TaskId, TaskOptions};
+use super::task::{Finish, Rollout, Silence, Status, Task, TaskId, TaskOptions};
 use super::{Change, Context, Device, DeviceInput, Effect, MAX_MODULES, TimeoutFrom, Write};
+use crate::campaign::{Hold, Slot};
 use crate::error::TaskError;
 use crate::module::Module;
 
@@ -17,6 +18,9 @@ const MAX_VERSION: usize = 64;
 
 /// How long the publication of a claimed offer may take; then the offer is due again.
 const LEASE: Duration = Duration::from_secs(10);
+
+/// How long a device of a batch may be silent before it counts as one without progress.
+const SILENT: Duration = Duration::from_secs(120);
 
 pub(super) struct Turn<'a> {
     device: &'a mut Device,
@@ -36,6 +40,7 @@ impl<'a> Turn<'a> {
             events: Vec::new(),
             effects: Vec::new(),
             counts: Vec::new(),
+            of_batches: Vec::new(),
             replaced: None,
             write: Write::None,
             journal: true,
@@ -122,6 +127,50 @@ impl<'a> Turn<'a> {
             self.device.timeout = None;
             self.finish(Finish::TimedOut, Status::TimedOut);
         }
+        if self.device.silent.is_some_and(|at| at <= self.now) {
+            self.be_silent();
+        }
+    }
+
+    /// The silence of a batch's device becomes news.
+    fn be_silent(&mut self) {
+        self.device.silent = None;
+        let stalled = self.context.config.stalled_after.saturating_sub(SILENT);
+        let Some(task) = self.open_task() else { return };
+        let (next, slot) = match task.silence {
+            Silence::None => (Silence::Silent, Slot::Silent),
+            _ => (Silence::Stalled, Slot::Stalled),
+        };
+        task.silence = next;
+        self.change.write = Write::Now;
+        self.count_slot(slot, 1);
+        if next == Silence::Silent {
+            self.device.silent = Some(self.now + stalled);
+        }
+    }
+
+    /// The device of a batch's open task is heard, or gets an offer.
+    fn break_silence(&mut self) {
+        let Some(task) = self.open_task().filter(|task| task.batch.is_some()) else { return };
+        let was = core::mem::take(&mut task.silence);
+        self.uncount(was);
+        if was != Silence::None {
+            self.change.write = Write::Now;
+        }
+        self.device.silent = Some(self.now + SILENT);
+    }
+
+    fn uncount(&mut self, was: Silence) {
+        for (least, slot) in [(Silence::Silent, Slot::Silent), (Silence::Stalled, Slot::Stalled)] {
+            if was >= least {
+                self.count_slot(slot, -1);
+            }
+        }
+    }
+
+    fn count_slot(&mut self, slot: Slot, by: i8) {
+        let batch = self.device.task.as_ref().and_then(|task| task.batch);
+        self.change.of_batches.extend(batch.map(|of| (of, slot, by)));
     }
 
     /// A cloud that is a client of a broker does not see connects.
@@ -203,6 +252,7 @@ impl<'a> Turn<'a> {
         let push_at = self.now + self.context.config.reply_gap;
         let open = self.device.has_open_task();
         let Some(task) = &mut self.device.task else { return self.roll_out(module, push_at) };
+        let hold = task.batch.filter(|_| open);
         if task.module != *module {
             return if open {
                 Err(NotOffered::OtherModule)
@@ -228,7 +278,14 @@ impl<'a> Turn<'a> {
         }
         let (module, target) = (task.module.clone(), task.target.clone());
         self.check_firmware(&module, &target)?;
+        if let Some(batch) = hold {
+            self.check_hold(batch.number)?;
+        }
+        let paused = task_pause(self.device, self.now);
         self.make_due(push_at);
+        if paused {
+            return Err(NotOffered::WaitsForRetry);
+        }
         if self.device.online { Ok(()) } else { Err(NotOffered::NotSubscribed) }
     }
 
@@ -380,10 +437,35 @@ impl<'a> Turn<'a> {
         let mut next = Task::new(task, module, &current.target, current.timeout, began);
         next.attempt = current.attempt.saturating_add(1);
         next.by_rollout = current.by_rollout;
+        next.batch = current.batch;
+        next.retries = current.retries;
         next.status = current.status;
         *current = next;
         self.make_due(began);
+        self.break_silence();
         Ok(())
+    }
+
+    /// Begins the next attempt of a task that has just failed, after its pause.
+    fn retry_later(&mut self) {
+        let now = self.now;
+        let Some(task) = self.device.task.as_mut() else { return };
+        let pause = task.retries.and_then(|retries| retries.pause_after(task.attempt));
+        let Some(pause) = pause else { return };
+        let mut next = Task::new(task.id, task.module.clone(), &task.target, task.timeout, now);
+        next.attempt = task.attempt.saturating_add(1);
+        next.by_rollout = task.by_rollout;
+        (next.batch, next.retries) = (task.batch, task.retries);
+        (next.retcode, next.err_msg) = (task.retcode, core::mem::take(&mut task.err_msg));
+        (next.status, next.not_before, next.again) = (task.status, Some(now + pause), true);
+        *task = next;
+        self.count_slot(Slot::Again, 1);
+        self.make_due(now);
+        self.device.silent = Some(now + pause + SILENT).filter(|_| self.is_of_batch());
+    }
+
+    fn is_of_batch(&self) -> bool {
+        self.device.task.as_ref().is_some_and(|task| task.batch.is_some())
     }
 
     fn confirm(&mut self, task: TaskId) -> Result<(), TaskError> {
@@ -402,6 +484,7 @@ impl<'a> Turn<'a> {
         if current.status == Status::AwaitingConfirm {
             return Err(TaskError::AwaitingConfirm);
         }
+        current.not_before = None;
         self.make_due(self.now);
         Ok(())
     }
@@ -449,12 +532,15 @@ impl<'a> Turn<'a> {
         let id = TaskId { device: device.number, number: device.tasks };
         let mut task = Task::new(id, module.clone(), target, timeout, self.now);
         task.by_rollout = by_rollout;
+        (task.batch, task.retries) = (options.batch, options.retries);
         if options.confirm {
             task.status = Status::AwaitingConfirm;
         } else if device.online {
             task.status = Status::Pending;
         }
         self.change.counts.push((task.status, 1));
+        let of = options.batch.map(|of| (of, Slot::Status(task.status), 1));
+        self.change.of_batches.extend(of);
         self.change.replaced = device.task.replace(task);
         // Only tasks in rows count, and a row has one.
         let gone = self.change.replaced.as_ref().map(|task| (task.status, -1));
@@ -463,12 +549,14 @@ impl<'a> Turn<'a> {
         if !options.confirm {
             self.make_due(push_at);
         }
+        self.break_silence();
     }
 
     /// Begins a task if the module's standing rule requires one.
     fn roll_out(&mut self, module: &Module, push_at: Instant) -> Result<(), NotOffered> {
         let product = self.device.identity.product_id();
-        let rule = self.context.catalog.rule(product, module).ok_or(NotOffered::NoRule)?;
+        let rule = self.context.catalog.rule(product, module);
+        let rule = rule.ok_or_else(|| self.why_no_rule(module))?;
         let known = self.device.reported(module).ok_or(NotOffered::NoRule)?;
         let made = match &known.rule {
             Some((target, made)) if *target == rule.version => *made,
@@ -485,6 +573,21 @@ impl<'a> Turn<'a> {
             return Err(NotOffered::AwaitingConfirm);
         }
         if online { Ok(()) } else { Err(NotOffered::NotSubscribed) }
+    }
+
+    /// Why a device without a task and a rule gets nothing: its wave may not have begun.
+    fn why_no_rule(&self, module: &Module) -> NotOffered {
+        let batch = self.context.catalog.waits(&self.device.identity, module);
+        batch.map_or(NotOffered::NoRule, |batch| NotOffered::HeldByWave { batch })
+    }
+
+    /// Whether the devices of a batch may get offers.
+    fn check_hold(&self, batch: u32) -> Result<(), NotOffered> {
+        match self.context.catalog.hold(self.device.identity.product_id(), batch) {
+            None => Ok(()),
+            Some(Hold::Paused) => Err(NotOffered::BatchPaused { batch }),
+            Some(Hold::Window) => Err(NotOffered::WindowClosed { batch }),
+        }
     }
 
     /// Whether a rule may create the next task for a device that runs this version.
@@ -522,6 +625,7 @@ impl<'a> Turn<'a> {
         let online = self.device.online;
         let Some(task) = self.open_task() else { return };
         let delivered = task.pushed.is_some();
+        let at = task.not_before.map_or(at, |pause| pause.max(at));
         if online {
             let sooner = self.device.offer.map_or(at, |planned| planned.min(at));
             self.device.offer = Some(sooner);
@@ -539,11 +643,13 @@ impl<'a> Turn<'a> {
         self.change.write = Write::Now;
         self.device.offer = None;
         let Some(task) = self.open_task() else { return };
-        let (id, module, target) = (task.id, task.module.clone(), task.target.clone());
+        let (id, module, target, batch) =
+            (task.id, task.module.clone(), task.target.clone(), task.batch);
         if !self.device.online {
             return self.make_due(self.now);
         }
-        match self.check_firmware(&module, &target) {
+        let hold = batch.map_or(Ok(()), |batch| self.check_hold(batch.number));
+        match self.check_firmware(&module, &target).and(hold) {
             Ok(()) => {
                 self.device.offer = Some(self.now + LEASE);
                 self.change.effects.push(Effect::Offer(id));
@@ -574,19 +680,31 @@ impl<'a> Turn<'a> {
             self.set_status(Status::Delivered);
         }
         self.watch();
+        self.break_silence();
     }
 
     /// Ends the device's task, or records a late result of an ended one.
     fn finish(&mut self, how: Finish, status: Status) {
         let Some(task) = &mut self.device.task else { return };
-        if task.finished.is_none() {
+        let first = task.finished.is_none();
+        if first {
             self.device.ended_in = self.device.counters.sessions;
         }
+        let (silence, again) =
+            (core::mem::take(&mut task.silence), core::mem::take(&mut task.again));
         task.finished = task.finished.or(Some((self.now, how)));
         self.device.offer = None;
         self.device.timeout = None;
+        self.device.silent = None;
         self.change.write = Write::Now;
+        self.uncount(silence);
+        if again {
+            self.count_slot(Slot::Again, -1);
+        }
         self.set_status(status);
+        if first && matches!(how, Finish::Failed | Finish::TimedOut) {
+            self.retry_later();
+        }
     }
 
     fn set_status(&mut self, to: Status) {
@@ -605,7 +723,11 @@ impl<'a> Turn<'a> {
         };
         let code = task.retcode;
         self.change.write = Write::Now;
+        let batch = task.batch;
         self.change.counts.extend([(from, -1), (to, 1)]);
+        let both = [(from, -1), (to, 1)];
+        let of = batch.map(|of| both.map(|(status, by)| (of, Slot::Status(status), by)));
+        self.change.of_batches.extend(of.into_iter().flatten());
         self.emit(EventKind::Status { task: id, from, to, code, text });
     }
 
@@ -615,6 +737,7 @@ impl<'a> Turn<'a> {
         if let Some(task) = self.open_task() {
             task.heard = Some(now);
             self.watch();
+            self.break_silence();
         }
     }
 
@@ -635,6 +758,12 @@ impl<'a> Turn<'a> {
     fn emit(&mut self, kind: EventKind) {
         self.change.events.push(kind);
     }
+}
+
+/// Whether the pause before this attempt of the device's task is not over.
+fn task_pause(device: &Device, now: Instant) -> bool {
+    let pause = device.task.as_ref().and_then(|task| task.not_before);
+    pause.is_some_and(|pause| pause > now)
 }
 
 /// Whether a task that ended like this was considered lost.

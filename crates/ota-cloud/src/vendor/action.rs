@@ -413,6 +413,10 @@ impl Action {
             kind,
             override_mode,
             per_minute,
+            start,
+            end,
+            retries,
+            retry_minutes,
             ..
         } = self
         else {
@@ -429,36 +433,24 @@ impl Action {
         within("TimeoutInterval", *timeout, 60, 3_600)?;
         within("OverrideMode", *override_mode, 0, 1)?;
         need("Type", kind.is_none_or(|kind| kind == 1 || kind == 7), "1 or 7")?;
-        need("RateLimit", per_minute.is_none_or(|rate| rate >= 0), "0 or more")?;
+        let rate = per_minute.is_none_or(|rate| u32::try_from(rate).is_ok());
+        need("RateLimit", rate, "0 or more")?;
+        need("StartTime", start.is_none_or(|at| at >= 0), "0 or more")?;
+        need("EndTime", end.is_none_or(|at| at >= 0), "0 or more")?;
+        within("MaxRetryNum", *retries, 0, 10)?;
+        within("RetryInterval", *retry_minutes, 0, 1_440)?;
         self.refuse_later()
     }
 
     /// Unsupported options of a batch are refused and never ignored. A zero means no option.
     fn refuse_later(&self) -> Result<(), ApiError> {
-        let Self::BatchUpdateFirmware {
-            kind,
-            delay,
-            start,
-            end,
-            retries,
-            retry_minutes,
-            user_defined,
-            per_minute,
-            ..
-        } = self
-        else {
+        let Self::BatchUpdateFirmware { kind, delay, user_defined, .. } = self else {
             return Ok(());
         };
         let signed = |number: &Option<i64>| number.is_some_and(|number| number != 0);
-        let unsigned = |number: &Option<u64>| number.is_some_and(|number| number != 0);
         for (name, is_asked, what) in [
             ("Type", *kind == Some(7), "a batch takes in no device later: set a standing rule"),
-            ("DelayTime", signed(delay), "a batch begins at once"),
-            ("StartTime", signed(start), "a batch begins at once"),
-            ("EndTime", signed(end), "a batch has no end by time"),
-            ("MaxRetryNum", unsigned(retries), "a device is retried by hand"),
-            ("RetryInterval", unsigned(retry_minutes), "a device is retried by hand"),
-            ("RateLimit", signed(per_minute), "all devices of a batch begin at once"),
+            ("DelayTime", signed(delay), "its unit is not published: give StartTime"),
             (
                 "TaskUserDefine",
                 user_defined.as_ref().is_some_and(|text| !text.is_empty()),

@@ -90,6 +90,9 @@ pub fn task_info(batch: &Batch, lines: &[Line]) -> Value {
 pub fn task(batch: &Batch, lines: &[Line]) -> Value {
     let mut answer = task_info(batch, lines);
     let options = &batch.options;
+    let (plan, retries) = (batch.campaign.plan(), options.retries);
+    let rate = plan.waves.first().map_or(0, |wave| wave.pace.per_minute);
+    let seconds = |at: Option<Instant>| at.map_or(0, |at| at.as_micros() / 1_000_000);
     let more = json!({
         "ProductName": batch.product,
         "ProductId": batch.product,
@@ -98,13 +101,13 @@ pub fn task(batch: &Batch, lines: &[Line]) -> Value {
         "DelayTime": 0,
         "TimeoutInterval": options.timeout.map_or(0, |timeout| timeout.as_secs()),
         "UpgradeMethod": u8::from(options.confirm),
-        "MaxRetryNum": 0,
-        "RetryInterval": 0,
+        "MaxRetryNum": retries.map_or(0, |retries| retries.most),
+        "RetryInterval": retries.map_or(0, |retries| retries.pause.as_secs() / 60),
         "OverrideMode": u8::from(batch.overrides),
         "TaskUserDefine": "",
-        "RateLimit": 0,
-        "StartTime": 0,
-        "EndTime": 0,
+        "RateLimit": rate,
+        "StartTime": seconds(plan.starts),
+        "EndTime": seconds(plan.ends),
     });
     if let (Value::Object(answer), Value::Object(more)) = (&mut answer, more) {
         answer.extend(more);

@@ -6,6 +6,7 @@ mod catalog;
 mod hostile;
 mod modules;
 mod random;
+mod rehearse;
 mod rollout;
 mod session;
 mod states;

@@ -1,6 +1,9 @@
 //! Batches, places for bytes, and the answers that tell of them.
 
+use std::collections::BTreeMap;
+
 use ota_cloud::batch::{Batch, BatchStatus, Line, Mode};
+use ota_cloud::campaign::{CampaignPlan, Wave, Who};
 use ota_cloud::device::{Context, DeviceInput};
 use ota_cloud::sign::UrlSigner;
 use ota_cloud::vendor::{
@@ -59,7 +62,7 @@ fn batch(options: TaskOptions) -> Batch {
 fn a_device_is_admitted_or_has_a_reason() {
     let world = World::new();
     let code = |batch: &Batch, device: &Device, disabled| {
-        let begin = batch.admit(device, disabled).map(|begin| begin.cancel);
+        let begin = batch.admit(device, disabled);
         begin.map_err(|why| ApiError::from(why).code)
     };
     let any = batch(TaskOptions::default());
@@ -106,6 +109,7 @@ fn a_batch_says_of_each_device_what_became_of_it() {
     let options = TaskOptions::default();
     world.tell(&mut one, DeviceInput::Start { target: "2.0.0", options: &options });
 
+    assert_eq!(std::mem::take(&mut batch.refused), [(0, 2)].into());
     let read = Batch::from_bytes(&batch.to_bytes().unwrap()).unwrap();
     assert_eq!(read, batch);
     let entry = &batch.entries[0];
@@ -216,5 +220,51 @@ fn filters_are_known_by_key() {
     for bad in [filter("Other", Some("5")), filter("Status", None)] {
         let refused = Search::new(&[bad], &["TaskId", "Status"]);
         assert_eq!(refused.unwrap_err().code, Code::InvalidParameterValue);
+    }
+}
+
+#[test]
+fn waves_take_devices_by_number_hash_tag_and_name_and_keep_their_order() {
+    let names: Vec<String> = (0..100).map(|n| format!("d{n:02}")).collect();
+    let tags = |n: usize| BTreeMap::from([("line".to_owned(), (n % 2).to_string())]);
+    let tags: BTreeMap<_, _> =
+        names.iter().cloned().enumerate().map(|(n, name)| (name, tags(n))).collect();
+    let arranged = |who: Vec<Who>| {
+        let mut batch = batch(TaskOptions::default());
+        batch.wait_for(names.clone()).unwrap();
+        let wave = |who| Wave { who, ..Wave::default() };
+        let waves = who.into_iter().map(wave).collect();
+        batch.arrange(CampaignPlan { waves, ..CampaignPlan::default() }, &tags).map(|()| batch)
+    };
+    let named = Who::Devices(vec!["d99".into(), "d50".into()]);
+    let of = arranged(vec![
+        named.clone(),
+        Who::Count(3),
+        Who::Tag("line".into(), "1".into()),
+        Who::Percent(10),
+        Who::Rest,
+    ]);
+    let of = of.unwrap();
+    let sizes: Vec<u64> = of.campaign.plan().waves.iter().map(|wave| wave.size).collect();
+    // Of the odd ones two are in earlier waves.
+    assert_eq!(sizes, [2, 3, 48, 10, 37]);
+    assert_eq!(of.waiting[..5], ["d50", "d99", "d00", "d01", "d02"]);
+    let mut sorted = of.waiting.clone();
+    sorted.sort();
+    assert_eq!(sorted, names);
+    assert_eq!(of.waiting_by_wave(), sizes);
+    // A bigger share has the same devices first.
+    let share = |percent| arranged(vec![Who::Percent(percent), Who::Rest]).unwrap().waiting;
+    let (few, more) = (share(5), share(20));
+    assert!(few[..5].iter().all(|name| more[..20].contains(name)));
+    for bad in [
+        vec![Who::Count(5)],
+        vec![Who::Rest, Who::Count(1)],
+        vec![Who::Tag("line".into(), "9".into()), Who::Rest],
+        vec![named.clone(), named, Who::Rest],
+        vec![Who::Devices(vec!["d1".into(), "d1".into()]), Who::Rest],
+        vec![Who::Devices(vec!["nobody".into()]), Who::Rest],
+    ] {
+        assert!(arranged(bad.clone()).is_err(), "{bad:?}");
     }
 }

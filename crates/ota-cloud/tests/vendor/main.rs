@@ -437,18 +437,19 @@ fn missing_wrong_and_impossible_parameters_have_their_codes() {
         decode("BatchUpdateFirmware", &fields.to_string()).map(|_| ())
     };
     assert_eq!(with("Type", json!(7)), Err(Code::UnsupportedOperation));
+    for (name, value) in [("DelayTime", json!(5)), ("TaskUserDefine", json!("text"))] {
+        assert_eq!(with(name, value), Err(Code::UnsupportedOperation), "{name}");
+        let none = if name == "TaskUserDefine" { json!("") } else { json!(0) };
+        assert_eq!(with(name, none), Ok(()), "{name}");
+    }
     for (name, value) in [
-        ("DelayTime", json!(5)),
         ("StartTime", json!("1700000000")),
         ("EndTime", json!(1_700_000_000)),
         ("MaxRetryNum", json!(1)),
         ("RetryInterval", json!(5)),
         ("RateLimit", json!(10)),
-        ("TaskUserDefine", json!("text")),
     ] {
-        assert_eq!(with(name, value), Err(Code::UnsupportedOperation), "{name}");
-        let none = if name == "TaskUserDefine" { json!("") } else { json!(0) };
-        assert_eq!(with(name, none), Ok(()), "{name}");
+        assert_eq!(with(name, value), Ok(()), "{name}");
     }
     assert_eq!(with("ProductID", json!(null)), Err(Code::MissingParameter));
     assert_eq!(with("ProductID", json!(5)), Err(Code::InvalidParameter));
@@ -465,6 +466,10 @@ fn missing_wrong_and_impossible_parameters_have_their_codes() {
         ("TimeoutInterval", json!(59)),
         ("TimeoutInterval", json!(3601)),
         ("RateLimit", json!(-1)),
+        ("RateLimit", json!(5_000_000_000_i64)),
+        ("StartTime", json!(-1)),
+        ("MaxRetryNum", json!(11)),
+        ("RetryInterval", json!(1_441)),
         ("FirmwareOriVersion", json!("0.1.0")),
         ("FileName", json!("list.csv")),
         ("DeviceNames", json!([])),

@@ -299,7 +299,7 @@ impl Api {
             let body_less = Asked { grant, call, query, is_csv, ticket, headers, body: none, once };
             return firmware::add(self, body_less, body).await;
         }
-        let is_long = is_csv || operation.op == Op::StartBatch;
+        let is_long = is_csv || matches!(operation.op, Op::StartBatch | Op::RehearseBatch);
         let body = self.body(is_long, body).await?;
         let once = named(&body)?;
         self.is_still(&grant, &ticket)?;
@@ -357,6 +357,11 @@ impl Api {
             Op::Batch => batches::show(self, asked).await,
             Op::BatchDevices => batches::devices(self, asked).await,
             Op::CancelBatch => batches::cancel(self, asked).await,
+            Op::RehearseBatch => batches::rehearse(self, asked).await,
+            Op::ChangeBatch => batches::change(self, asked).await,
+            Op::PauseBatch | Op::ResumeBatch | Op::NextWave | Op::RetryBatch => {
+                batches::operate(self, asked).await
+            }
             Op::FirmwareList => firmware::list(self, asked).await,
             Op::Firmware => firmware::show(self, asked).await,
             Op::ChangeFirmware => firmware::change(self, asked).await,

@@ -208,13 +208,17 @@ async fn step(api: &Api, id: &str, line: Line) -> Result<Result<bool, Used>, Pro
             return Ok(Err(why));
         }
         let (read, prefix) = (hub.cloud.store().read(), format!("{id}/"));
-        let mut rider = Rider::default();
+        let (mut rider, mut gone) = (Rider::default(), Vec::new());
         for kind in [Kind::MODULE, Kind::CAMPAIGN] {
             let rows = read.items(kind, &prefix, None, PIECE)?;
+            if kind == Kind::CAMPAIGN {
+                rows.iter().for_each(|item| gone.push(item.id.clone()));
+            }
             rider.gone_items.extend(rows.into_iter().map(|item| (kind, item.id, item.rev)));
         }
         if !rider.gone_items.is_empty() {
             hub.cloud.put_rider(rider)?;
+            gone.iter().for_each(|id| hub.cloud.forget_batch(id));
             return Ok(Ok(false));
         }
         let settings = read.item(Kind::SETTINGS, &id)?;

@@ -8,7 +8,7 @@ use ota_proto::{Identity, Instant};
 use ota_store::{Commit, Item, Kind, NewAudit, SecretWrite, Store, StoreError};
 
 use super::work::{self, Work};
-use super::{CommandError, DISABLED, Engine, GONE, Input, Outcome, Refused, tasks};
+use super::{CommandError, DISABLED, Engine, GONE, Input, Outcome, Refused, live, tasks};
 
 /// Changes that are committed together with a command, or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Rider {
     pub gone_items: Vec<(Kind, String, u64)>,
     /// Audit lines.
     pub audit: Vec<NewAudit>,
+    /// Differences of counts.
+    pub counts: BTreeMap<String, i64>,
     /// Tags of devices that the same turn creates.
     pub tags: BTreeMap<Identity, BTreeMap<String, String>>,
     /// Those of them that must not log in.
@@ -34,6 +36,10 @@ impl Rider {
         commit.items.extend(self.items);
         commit.gone_items.extend(self.gone_items);
         commit.audit.extend(self.audit);
+        for (name, by) in self.counts {
+            let count = commit.counts.entry(name).or_default();
+            *count = count.saturating_add(by);
+        }
     }
 }
 
@@ -231,12 +237,15 @@ impl<S: Store> Engine<S> {
         let key = work::key(identity);
         let (rev, disabled, task) = match self.kept.get(identity) {
             Some(kept) => {
+                commit.counts.extend(live::leave(&kept.device));
                 let task = kept.device.task.as_ref().map(|task| task.status.number());
                 (kept.rev, kept.disabled, task)
             }
             // Reads only its columns: a row with an unreadable state can be removed too.
             None => {
                 let row = self.store.read().device(&key)?.ok_or_else(unknown)?;
+                let device = Device::from_bytes(&row.state).ok();
+                commit.counts.extend(device.iter().flat_map(live::leave));
                 (row.rev, row.disabled, row.task)
             }
         };
@@ -270,13 +279,16 @@ impl<S: Store> Engine<S> {
     pub fn put_rider(&mut self, rider: Rider) -> Result<(), StoreError> {
         let mut commit = Commit::default();
         rider.mount(&mut commit);
-        self.store.commit(&commit).map(drop)
+        self.store.commit(&commit)?;
+        self.count(&commit);
+        Ok(())
     }
 
     pub(super) fn count(&mut self, commit: &Commit) {
         let of = |name| commit.counts.get(name).copied().unwrap_or(0);
         self.disabled = self.disabled.saturating_add_signed(of(DISABLED));
         self.gone = self.gone.saturating_add(u32::try_from(of(GONE)).unwrap_or(0));
+        self.count_batches(self.now, commit.counts.iter());
     }
 }
 

@@ -8,6 +8,7 @@
 mod batch;
 mod edit;
 mod gather;
+mod live;
 mod shelf;
 mod work;
 
@@ -16,6 +17,7 @@ use std::fmt;
 use std::time::Duration;
 
 use batch::{Batch, Found, Memory};
+use ota_cloud::campaign::count_name;
 use ota_cloud::device::{self, BadState, Context, DeviceInput, Effect};
 use ota_cloud::{
     CatalogError, CloudConfig, CloudError, Device, EventKind, Firmware, Module, TaskError, TaskId,
@@ -26,6 +28,7 @@ use ota_store::{Commit, DeviceKey, EventQuery, Store, StoreError};
 
 pub use edit::{Edit, Rider, Seen};
 pub use gather::{GATHER, MOST, gather};
+pub(crate) use live::tallies;
 use shelf::Shelf;
 use work::{Done, Kept, Work};
 
@@ -163,6 +166,8 @@ pub struct Publish {
     pub offer: Option<TaskId>,
     /// The firmware of the offer.
     pub firmware: Option<Firmware>,
+    /// The number of the batch of the offer's task.
+    pub batch: Option<u32>,
 }
 
 /// The result of a turn. All of it is durable.
@@ -186,6 +191,7 @@ pub struct Engine<S> {
     store: S,
     config: CloudConfig,
     shelf: Shelf,
+    batches: live::LiveBatches,
     allow_unknown: bool,
     tell_all: bool,
     /// Assigned device numbers.
@@ -220,8 +226,9 @@ impl<S: Store> Engine<S> {
         let counts = store.read().counts("device")?;
         let count = |name| counts.get(name).copied().unwrap_or(0);
         let numbers = u32::try_from(count(NUMBERS)).unwrap_or(u32::MAX);
-        Ok(Self {
+        let mut engine = Self {
             shelf: Shelf::read(&store)?,
+            batches: live::LiveBatches::default(),
             store,
             config,
             allow_unknown: false,
@@ -237,7 +244,9 @@ impl<S: Store> Engine<S> {
             now: Instant::ZERO,
             keep_events: u64::MAX,
             pruned: 0,
-        })
+        };
+        engine.read_batches()?;
+        Ok(engine)
     }
 
     /// Whether unknown devices are accepted at first sight. Off at first.
@@ -265,7 +274,14 @@ impl<S: Store> Engine<S> {
         // More than one turn handles, or unreadable rows.
         let rest = if self.bad.is_empty() { self.now } else { self.now + BAD };
         let wake = wake.map(|wake| if wake <= self.now { rest } else { wake });
-        Ok(wake.into_iter().chain(self.late.first().map(|(at, _)| *at)).min())
+        let late = self.late.first().map(|(at, _)| *at);
+        Ok(wake.into_iter().chain(late).chain(self.batch_deadline()).min())
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub const fn config(&self) -> &CloudConfig {
+        &self.config
     }
 
     /// The store.
@@ -352,6 +368,8 @@ impl<S: Store> Engine<S> {
         inputs: &[(Identity, Input)],
     ) -> Result<Outcome, StoreError> {
         self.now = now;
+        // A window may have closed since.
+        self.judge_due(now);
         let due = self.due(now)?;
         let mut batch = self.load(inputs, due)?;
         let mut outcome = Outcome::default();
@@ -530,6 +548,11 @@ impl<S: Store> Engine<S> {
             let count = next.commit.counts.entry(tasks(identity, status.number())).or_insert(0);
             *count = count.saturating_add(i64::from(difference));
         }
+        for (of, slot, difference) in change.of_batches {
+            let name = count_name(identity.product_id(), of, slot);
+            let count = next.commit.counts.entry(name).or_insert(0);
+            *count = count.saturating_add(i64::from(difference));
+        }
         for event in change.events {
             // Returned as an event, but not in the journal.
             if change.journal {
@@ -575,8 +598,15 @@ impl<S: Store> Engine<S> {
         let context = Context { config: &self.config, catalog: &self.shelf.catalog };
         for (slot, effect) in next.offers.drain(..) {
             let Some(device) = batch.known(slot) else { continue };
+            let batch = device.task.as_ref().and_then(|task| task.batch).map(|of| of.number);
             let (payload, offer) = match effect {
                 Effect::Reply { version } => (device::reply(&version), None),
+                // This turn's reports may have stopped the batch. The claim ends by itself.
+                Effect::Offer(_)
+                    if batch.is_some_and(|batch| self.is_held(&device.identity, batch)) =>
+                {
+                    continue;
+                }
                 Effect::Offer(task) => (device.offer(now, &context), Some(task)),
                 // An effect of a later ota-cloud.
                 _ => continue,
@@ -584,7 +614,8 @@ impl<S: Store> Engine<S> {
             let Some(payload) = payload.filter(|_| device.online) else { continue };
             let firmware = offer.and_then(|_| device.firmware(&context)).cloned();
             let device = device.identity.clone();
-            outcome.publish.push(Publish { device, payload, offer, firmware });
+            let batch = batch.filter(|_| offer.is_some());
+            outcome.publish.push(Publish { device, payload, offer, firmware, batch });
         }
     }
 

@@ -204,7 +204,7 @@ impl<S: Store> Engine<S> {
         Ok(())
     }
 
-    /// Whether a firmware is the target of a rule or of an open task. With too many open tasks the
+    /// Whether a firmware is the target of a rule, of a batch that is not over, or of an open task. With too many open tasks the
     /// answer is yes.
     ///
     /// # Errors
@@ -213,6 +213,9 @@ impl<S: Store> Engine<S> {
         let (product, module) = (&firmware.product_id, firmware.module());
         let rule = self.shelf.catalog.rule(product, &module);
         if rule.is_some_and(|rule| rule.version == firmware.version) {
+            return Ok(true);
+        }
+        if self.is_of_batch(product, &module, &firmware.version) {
             return Ok(true);
         }
         let mut pages = 0_usize;

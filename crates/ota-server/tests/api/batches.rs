@@ -181,3 +181,85 @@ async fn what_one_call_reads_is_bounded_and_a_page_costs_no_more_than_what_is_on
     page["Filters"] = json!([{ "Key": "Status", "Value": "5" }]);
     assert_eq!(site.refused("DescribeFirmwareTaskDevices", page).await, "LimitExceeded");
 }
+
+#[tokio::test]
+async fn a_batch_of_waves_is_made_shown_paused_and_opened_by_people_who_see_its_state() {
+    let (site, _) = fleet(6).await;
+    let batches = "/products/A/batches";
+    let new = json!({ "version": "1.0.0", "all": true, "comment": "the hall", "waves": [
+        { "count": 2, "gate": { "person": true }, "stop": { "failures": 1 } },
+        { "pace": { "at_once": 3 } },
+    ] });
+    let made = site.call("POST", batches, &new.to_string()).await.expect(201);
+    assert_eq!(
+        (&made["devices"], &made["state"], &made["wave"]),
+        (&json!(6), &json!("running"), &json!(1))
+    );
+    let shown = || async {
+        let shown = site.get("/products/A/batches/1").await.expect(200);
+        let waves = shown["waves"].as_array().unwrap().clone();
+        (shown, waves)
+    };
+    let begun = async { while shown().await.1[0]["counts"]["offline"] != 2 {} };
+    timeout(PATIENCE, begun).await.unwrap();
+    let (batch, waves) = shown().await;
+    assert_eq!((&batch["status"], &batch["waits"]), (&json!("running"), &json!("devices")));
+    assert_eq!((&waves[0]["who"], &waves[0]["state"]), (&json!("the first 2"), &json!("running")));
+    assert_eq!((&waves[1]["devices"], &waves[1]["waiting"]), (&json!(4), &json!(4)));
+    assert_eq!(batch["counts"], json!({ "offline": 2, "pending": 4 }));
+
+    // Two people saw the same state, and one of them was first.
+    let rev = batch["rev"].as_u64().unwrap();
+    let with = |rev: u64| json!({ "rev": rev }).to_string();
+    let paused = site.call("POST", "/products/A/batches/1/pause", &with(rev)).await.expect(200);
+    assert_eq!((&paused["state"], &paused["why"]), (&json!("paused"), &json!("asked")));
+    let late = site.call("POST", "/products/A/batches/1/next", &with(rev)).await;
+    assert_eq!(late.problem(409), "conflict");
+    let rev = paused["rev"].as_u64().unwrap();
+    let early = site.call("POST", "/products/A/batches/1/next", &with(rev)).await;
+    assert_eq!(early.problem(409), "wrong-state");
+    site.call("POST", "/products/A/batches/1/resume", "").await.expect(200);
+    let next = site.call("POST", "/products/A/batches/1/next", "").await.expect(200);
+    assert_eq!(next["wave"], 2);
+    let begun = async { while shown().await.1[1]["waiting"] != 3 {} };
+    timeout(PATIENCE, begun).await.unwrap();
+    // The absent two of the first wave have their places still. Its firmware stays while it runs.
+    let gone = site.call("DELETE", "/products/A/firmware/1.0.0", "").await;
+    assert_eq!(gone.problem(409), "in-use");
+    let end = site.call("POST", "/products/A/batches/1/cancel", r#"{"let_run":true}"#).await;
+    assert_eq!(end.expect(200)["state"], "closed");
+    let over = async { while shown().await.0["counts"] != json!({ "failed": 6 }) {} };
+    timeout(PATIENCE, over).await.unwrap();
+    assert_eq!(shown().await.0["reasons"][0]["text"], "cancelled");
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_meant_is_refused_with_its_field_and_nothing_is_made() {
+    let (site, names) = fleet(3).await;
+    let batches = "/products/A/batches";
+    let with = |more: Value| {
+        let mut body = json!({ "version": "1.0.0", "all": true });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body.to_string()
+    };
+    for more in [
+        json!({ "waves": [{ "count": 0 }, {}] }),
+        json!({ "waves": [{ "percent": 101 }, {}] }),
+        json!({ "waves": [{ "count": 1 }] }),
+        json!({ "waves": [{}, {}] }),
+        json!({ "waves": [{ "count": 1, "percent": 1 }, {}] }),
+        json!({ "waves": [{ "tag": "line:9" }, {}] }),
+        json!({ "waves": [{ "devices": ["d0", "d0"] }, {}] }),
+        json!({ "waves": [{ "devices": ["d0"], "gate": { "successes": 2 } }, {}] }),
+        json!({ "starts": 4_000_000_000_000_000_u64, "ends": 3_000_000_000_000_000_u64 }),
+        json!({ "ends": 1 }),
+        json!({ "windows": [{ "days": 0, "from": 1, "until": 2 }] }),
+        json!({ "retries": 11 }),
+        json!({ "waves": [{ "colour": 1 }] }),
+        json!({ "all": false, "devices": [names[0], names[0]] }),
+    ] {
+        let refused = site.call("POST", batches, &with(more.clone())).await;
+        assert_eq!(refused.problem(400), "invalid", "{more}");
+    }
+    assert_eq!(site.get(batches).await.expect(200)["batches"], json!([]));
+}

@@ -554,7 +554,7 @@ async fn signatures_that_are_wrong_old_or_used_and_requests_that_are_none_are_re
         site.refused(
             "BatchUpdateFirmware",
             json!({ "ProductId": "A",
-        "FirmwareVersion": "1", "DeviceNames": ["d"], "RateLimit": 5 })
+        "FirmwareVersion": "1", "DeviceNames": ["d"], "DelayTime": 5 })
         )
         .await,
         "UnsupportedOperation"

@@ -433,6 +433,8 @@ pub(crate) enum TaskCommand {
 pub(crate) enum BatchCommand {
     /// Update the named devices, or those that match now.
     Start(Box<BatchStart>),
+    /// Show what a batch would do, and do nothing: its devices, when each wave ends, what stops it.
+    Rehearse(Box<BatchStart>),
     /// List the batches of a product, newest first.
     #[command(after_help = "Example:\n  ota cloud batch list TESTPROD01")]
     List {
@@ -452,18 +454,45 @@ pub(crate) enum BatchCommand {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Pause a batch: no device starts, and none gets an offer.
+    #[command(after_help = "Example:\n  ota cloud batch pause TESTPROD01/3")]
+    Pause(BatchAct),
+    /// Resume a paused batch: open offers are pushed at once.
+    #[command(after_help = "Example:\n  ota cloud batch resume TESTPROD01/3")]
+    Resume(BatchAct),
+    /// Begin the next wave of a batch, whatever its gate says.
+    #[command(after_help = "Example:\n  ota cloud batch next TESTPROD01/3 --rev 4")]
+    Next(BatchAct),
+    /// Give the devices of a batch that failed another attempt.
+    #[command(after_help = "Example:\n  ota cloud batch retry TESTPROD01/3")]
+    Retry(BatchAct),
     /// Cancel a batch: no device starts any more, and open updates end. Devices are not told.
     #[command(after_help = "Example:\n  ota cloud batch cancel TESTPROD01/3")]
     Cancel {
         /// PRODUCT/NUMBER.
         batch: String,
+        /// Devices that have an offer continue.
+        #[arg(long)]
+        let_run: bool,
         #[command(flatten)]
         remote: Remote,
     },
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct BatchAct {
+    /// PRODUCT/NUMBER.
+    pub(crate) batch: String,
+    /// Only if the batch has this revision, which `batch show` prints.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) rev: Option<u64>,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
 const BATCH: &str = "\
 Example:
+  ota cloud batch start TESTPROD01 --to 2.0.0 --all --waves waves.json
   ota cloud batch start TESTPROD01 --to 2.0.0 --from-version 1.0.0
   ota cloud batch start TESTPROD01 --to 2.0.0 --devices-from first.csv --wait 30m
 
@@ -496,6 +525,12 @@ pub(crate) struct BatchStart {
     /// All devices of the product.
     #[arg(long)]
     pub(crate) all: bool,
+    /// The waves, as the JSON list of the API's `waves`; all devices begin at once without it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) waves: Option<PathBuf>,
+    /// A text for people.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) comment: Option<String>,
     /// The module.
     #[arg(long, value_name = "NAME")]
     pub(crate) module: Option<String>,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::device::time;
 use super::watch::Watch;
 use super::{Client, part, table};
-use crate::args::{BatchCommand, BatchStart};
+use crate::args::{BatchAct, BatchCommand, BatchStart};
 use crate::failure::Failure;
 use crate::print::{clean, out};
 
@@ -20,6 +20,7 @@ const MAX_FILE: u64 = 1 << 20;
 pub(crate) fn run(command: &BatchCommand) -> Result<(), Failure> {
     match command {
         BatchCommand::Start(args) => start(args),
+        BatchCommand::Rehearse(args) => rehearse(args),
         BatchCommand::List { product, remote } => list(&Client::new(remote)?, product),
         BatchCommand::Show { batch, wait, remote } => {
             let (client, path) = (Client::new(remote)?, path(batch)?);
@@ -28,14 +29,38 @@ pub(crate) fn run(command: &BatchCommand) -> Result<(), Failure> {
                 None => show(&client, &path),
             }
         }
-        BatchCommand::Cancel { batch, remote } => {
+        BatchCommand::Pause(args) => act(args, "pause"),
+        BatchCommand::Resume(args) => act(args, "resume"),
+        BatchCommand::Next(args) => act(args, "next"),
+        BatchCommand::Retry(args) => act(args, "retry"),
+        BatchCommand::Cancel { batch, let_run, remote } => {
             let client = Client::new(remote)?;
-            let bytes = super::Sent::Bytes("application/json", b"");
+            let body = if *let_run { r#"{"let_run":true}"# } else { "" };
+            let bytes = super::Sent::Bytes("application/json", body.as_bytes());
             let batch = client.call("POST", &format!("{}/cancel", path(batch)?), bytes)?;
             client.show(&batch, |batch| out(&clean(&words(batch))));
             Ok(())
         }
     }
+}
+
+/// A command to a batch that runs.
+fn act(args: &BatchAct, word: &str) -> Result<(), Failure> {
+    let client = Client::new(&args.remote)?;
+    let body = args.rev.map(|rev| json!({ "rev": rev }));
+    let path = format!("{}/{word}", path(&args.batch)?);
+    let batch = client.post(&path, &body.unwrap_or_else(|| json!({})))?;
+    client.show(&batch, |batch| out(&clean(&words(batch))));
+    Ok(())
+}
+
+/// Reads the waves of a file.
+fn waves_of(path: &Path) -> Result<Value, Failure> {
+    let wrong =
+        |why: &dyn std::fmt::Display| Failure::usage(format!("--waves {}: {why}", path.display()));
+    let file = std::fs::File::open(path).map_err(|why| wrong(&why))?;
+    let waves = serde_json::from_reader(file.take(MAX_FILE)).map_err(|why| wrong(&why))?;
+    if matches!(waves, Value::Array(_)) { Ok(waves) } else { Err(wrong(&"it is not a list")) }
 }
 
 /// The path of `PRODUCT/NUMBER`.
@@ -46,8 +71,8 @@ fn path(batch: &str) -> Result<String, Failure> {
     Ok(format!("/products/{}/batches/{number}", part(product)))
 }
 
-fn start(args: &BatchStart) -> Result<(), Failure> {
-    let client = Client::new(&args.remote)?;
+/// The request of a batch.
+fn body(args: &BatchStart) -> Result<Value, Failure> {
     let mut body = Map::new();
     body.insert("version".into(), json!(args.to));
     let mut names = args.devices.clone();
@@ -57,7 +82,15 @@ fn start(args: &BatchStart) -> Result<(), Failure> {
     if !names.is_empty() {
         body.insert("devices".into(), json!(names));
     }
-    for (name, value) in [("tag", &args.tag), ("prefix", &args.prefix), ("module", &args.module)] {
+    if let Some(file) = &args.waves {
+        body.insert("waves".into(), waves_of(file)?);
+    }
+    for (name, value) in [
+        ("tag", &args.tag),
+        ("prefix", &args.prefix),
+        ("module", &args.module),
+        ("comment", &args.comment),
+    ] {
         if let Some(value) = value {
             body.insert(name.into(), json!(value));
         }
@@ -73,8 +106,51 @@ fn start(args: &BatchStart) -> Result<(), Failure> {
     if let Some(timeout) = args.timeout {
         body.insert("timeout".into(), json!(timeout.as_secs()));
     }
+    Ok(Value::Object(body))
+}
+
+fn rehearse(args: &BatchStart) -> Result<(), Failure> {
+    let client = Client::new(&args.remote)?;
+    let path = format!("/products/{}/batches/rehearse", part(&args.product));
+    let played = client.post(&path, &body(args)?)?;
+    client.show(&played, |played| {
+        let versions = played["versions"].as_object().into_iter().flatten();
+        let versions: Vec<String> = versions.map(|(name, n)| format!("{n} run {name:?}")).collect();
+        out(&clean(&format!("{} devices: {}", played["devices"], versions.join(", "))));
+        for run in played["runs"].as_array().into_iter().flatten() {
+            out(&clean(&run_words(run)));
+        }
+        let never = played["never"].as_array().into_iter().flatten();
+        let never: Vec<&str> = never.filter_map(Value::as_str).collect();
+        if !never.is_empty() {
+            out(&clean(&format!("not expected to connect: {}", never.join(", "))));
+        }
+    });
+    Ok(())
+}
+
+/// A run of a rehearsal in a line.
+fn run_words(run: &Value) -> String {
+    let failed = run["fail_per_mille"].as_u64().unwrap_or(0) / 10;
+    let waves = run["waves"].as_array().into_iter().flatten();
+    let waves: Vec<String> = waves
+        .map(|wave| match wave["ends"].as_u64() {
+            Some(seconds) => format!("wave {} ends after {seconds} s", wave["wave"]),
+            None => format!("wave {} does not begin", wave["wave"]),
+        })
+        .collect();
+    let stopped = match (run["stopped"][0].as_u64(), run["stopped"][1].as_u64()) {
+        (Some(wave), Some(seconds)) => format!("; stopped in wave {wave} after {seconds} s"),
+        _ => String::new(),
+    };
+    let peak = &run["peak_bytes_per_second"];
+    format!("if {failed} % fail: {}{stopped}; at most {peak} bytes a second", waves.join(", "))
+}
+
+fn start(args: &BatchStart) -> Result<(), Failure> {
+    let client = Client::new(&args.remote)?;
     let batches = format!("/products/{}/batches", part(&args.product));
-    let made = client.post(&batches, &Value::Object(body))?;
+    let made = client.post(&batches, &body(args)?)?;
     client.show(&made, |made| out(&clean(&words(made))));
     match args.wait {
         None => Ok(()),
@@ -112,7 +188,13 @@ fn words(batch: &Value) -> String {
     let text = |name: &str| batch[name].as_str().unwrap_or("-").to_owned();
     let ended = if batch["cancelled"] == true { ", cancelled" } else { "" };
     let (number, devices) = (&batch["batch"], &batch["devices"]);
-    format!("batch {number} to {} of {}: {devices} devices{ended}", text("version"), text("module"))
+    let paused = match (batch["state"].as_str(), batch["why"].as_str()) {
+        (Some("paused"), Some("stop-rule")) => ", paused by its stop rule",
+        (Some("paused"), _) => ", paused",
+        _ => "",
+    };
+    let (version, module) = (text("version"), text("module"));
+    format!("batch {number} to {version} of {module}: {devices} devices{ended}{paused}")
 }
 
 /// How many of its devices are in each state.
@@ -120,6 +202,22 @@ fn counts(batch: &Value) -> String {
     let counts = batch["counts"].as_object().into_iter().flatten();
     let counts: Vec<String> = counts.map(|(status, count)| format!("{count} {status}")).collect();
     format!("{}: {}", batch["status"].as_str().unwrap_or("-"), counts.join(", "))
+}
+
+/// A line for each wave, if there are several or it is limited.
+fn waves(batch: &Value) {
+    for wave in batch["waves"].as_array().into_iter().flatten() {
+        let (number, who) = (&wave["wave"], wave["who"].as_str().unwrap_or("-"));
+        let state = wave["state"].as_str().unwrap_or("-");
+        let counts = wave["counts"].as_object().into_iter().flatten();
+        let counts: Vec<String> =
+            counts.map(|(status, count)| format!("{count} {status}")).collect();
+        let (waiting, counts) = (&wave["waiting"], counts.join(", "));
+        out(&clean(&format!("wave {number}, {who}, {state}: {waiting} waiting; {counts}")));
+    }
+    if let Some(waits) = batch["waits"].as_str() {
+        out(&clean(&format!("the next wave waits for: {waits}; revision {}", batch["rev"])));
+    }
 }
 
 fn list(client: &Client, product: &str) -> Result<(), Failure> {
@@ -153,6 +251,7 @@ fn show(client: &Client, path: &str) -> Result<(), Failure> {
     client.show(&batch, |batch| {
         out(&clean(&words(batch)));
         out(&clean(&counts(batch)));
+        waves(batch);
     });
     let mut rows = Vec::new();
     client.pages(&format!("{path}/devices?limit=100"), "devices", |device| {

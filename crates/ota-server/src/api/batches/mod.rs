@@ -2,12 +2,20 @@
 //! tasks of some of them and updates the row. After a fault or a kill the hub continues incomplete
 //! batches.
 
+mod act;
+mod rehearse;
 mod rest;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use ota_cloud::TaskError;
 use ota_cloud::api::{Code, Grant, Problem};
 use ota_cloud::batch::Batch;
+use ota_cloud::campaign::{
+    BatchRef, CampaignChange, CampaignInput, Scale, Slot, count_name, count_prefix,
+};
+use ota_cloud::{Finish, Status, Task};
 use ota_proto::{Identity, Instant};
 use ota_store::{DeviceKey, Item, Kind, Read, Store, StoreError};
 
@@ -15,7 +23,9 @@ use super::{Api, Failed, corrupt};
 use crate::cycle::{Input, Outcome, Rider};
 use crate::hub::{Chores, Cloud, Hub};
 
-pub(super) use rest::{cancel, devices, list, show, start};
+pub(crate) use act::{Act, act_on};
+pub(super) use rehearse::rehearse;
+pub(super) use rest::{cancel, change, devices, list, operate, show, start};
 pub(super) use walk::Walk;
 
 /// Checks that the target can be offered.
@@ -61,25 +71,41 @@ pub(super) async fn all_known(api: &Api, grant: &Grant, names: &[String]) -> Res
     Ok(())
 }
 
-/// Assigns a number to a batch, and adds its row to a commit.
+/// Assigns a number to a batch, and adds its row to a commit. The caller notes the batch
+/// ([`note`]) once that is durable.
 pub(super) fn add(
     hub: &mut Hub,
     now: Instant,
     batch: &mut Batch,
     rider: &mut Rider,
 ) -> Result<(), StoreError> {
+    let turn = hub.chores.turn(now);
+    add_to(&hub.cloud, (now, turn), batch, rider)
+}
+
+fn add_to(
+    cloud: &Cloud,
+    (now, turn): (Instant, u64),
+    batch: &mut Batch,
+    rider: &mut Rider,
+) -> Result<(), StoreError> {
     let prefix = format!("{}/", batch.product);
-    let newest = hub.cloud.store().read().items(Kind::CAMPAIGN, &prefix, None, 1)?.pop();
+    let read = cloud.store().read();
+    let newest = read.items(Kind::CAMPAIGN, &prefix, None, 1)?.pop();
     let newest = newest.and_then(|item| Batch::number_in(&item.id));
     batch.number = newest.unwrap_or(0).saturating_add(1);
     batch.made = now.as_micros();
-    rider.items.push(row(
-        batch,
-        &Batch::id(&batch.product, batch.number),
-        (0, hub.chores.turn(now)),
-    )?);
-    hub.chores.batches = true;
+    // A removed product of this id may have left counts.
+    let old = read.counts(&count_prefix(&batch.product, batch.number))?;
+    rider.counts.extend(old.into_iter().map(|(name, count)| (name, count.saturating_neg())));
+    rider_counts(batch, rider);
+    rider.items.push(row(batch, (0, Some(turn)))?);
     Ok(())
+}
+
+/// Notes a batch whose row is durable.
+pub(super) fn note(hub: &mut Hub, now: Instant, batch: &Batch) -> Result<(), StoreError> {
+    hub.cloud.note_batch(now, batch, 0)
 }
 
 /// Cancels a batch in a commit: no device starts any more. Its open tasks end in pieces.
@@ -89,9 +115,12 @@ pub(super) fn end(
     (batch, item): (&mut Batch, &Item),
     rider: &mut Rider,
 ) -> Result<(), StoreError> {
+    let _ = step(&hub.cloud, now, CampaignInput::Cancel, batch, 0)?;
+    batch.lets_run = false;
     batch.cancel(now);
-    rider.items.push(row(batch, &item.id, (item.rev, hub.chores.turn(now)))?);
-    hub.chores.batches = true;
+    let turn = hub.chores.turn(now);
+    rider_counts(batch, rider);
+    rider.items.push(row(batch, (item.rev, Some(turn)))?);
     Ok(())
 }
 
@@ -99,35 +128,106 @@ pub(super) fn read_batch(item: &Item) -> Result<Batch, StoreError> {
     Batch::from_bytes(&item.body).map_err(|why| corrupt(&why))
 }
 
-/// The row of a batch. While the batch is not complete or not ended, the row has a wake-up.
-fn row(batch: &Batch, id: &str, (rev, turn): (u64, u64)) -> Result<Item, StoreError> {
+/// Adds the counts of devices that got no task to a commit.
+fn rider_counts(batch: &Batch, rider: &mut Rider) {
+    for (wave, by) in &batch.refused {
+        let of = BatchRef { number: batch.number, wave: *wave };
+        let name = count_name(&batch.product, of, Slot::Status(Status::Failed));
+        let count = rider.counts.entry(name).or_default();
+        *count = count.saturating_add(*by);
+    }
+}
+
+/// The row of a batch. While the batch is not over, the row has a wake-up.
+fn row(batch: &Batch, (rev, wake): (u64, Option<u64>)) -> Result<Item, StoreError> {
     let body = batch.to_bytes().map_err(|why| StoreError::Invalid { what: why.to_string() })?;
-    let wake = batch.is_due().then_some(turn);
+    let id = Batch::id(&batch.product, batch.number);
     Ok(Item { rev, wake, ..Item::new(Kind::CAMPAIGN, id, body) })
 }
 
-/// Performs a step of a batch: creates tasks of some devices or, if it is cancelled, ends some of
-/// its tasks. Returns whether it needs another step.
+/// The wake-up of a batch that waits for an event.
+const FAR: u64 = 1 << 62;
+
+/// Applies an input to a batch.
+fn step(
+    cloud: &Cloud,
+    now: Instant,
+    input: CampaignInput,
+    batch: &mut Batch,
+    at_most: usize,
+) -> Result<CampaignChange, StoreError> {
+    let counts = cloud.wave_counts(batch)?;
+    let image = cloud.image_of(&batch.product, &batch.options.module, &batch.version);
+    let at_most = u32::try_from(at_most).unwrap_or(u32::MAX);
+    let scale = Scale { image, at_most, again: batch.is_due() };
+    Ok(batch.step(now, input, &counts, scale))
+}
+
+/// Performs a step of a batch: creates tasks of some devices, ends, pushes or repeats some. Returns
+/// whether it needs another step now.
 pub(super) fn advance(
     cloud: &mut Cloud,
     (now, turn): (Instant, u64),
     id: &str,
 ) -> Result<(bool, Outcome), StoreError> {
-    let none = || (false, Outcome::default());
-    let Some(item) = cloud.store().read().item(Kind::CAMPAIGN, id)? else { return Ok(none()) };
-    let mut batch = read_batch(&item)?;
-    let inputs = if !batch.waiting.is_empty() {
-        begin_some(cloud, now, &mut batch)?
-    } else if batch.ending {
-        end_some(cloud, &mut batch)?
-    } else {
-        return Ok(none());
+    let Some(item) = cloud.store().read().item(Kind::CAMPAIGN, id)? else {
+        cloud.forget_batch(id);
+        return Ok((false, Outcome::default()));
     };
+    let before = read_batch(&item)?;
+    let mut batch = before.clone();
+    // What has begun goes before what begins.
+    let most = if batch.is_due() { 0 } else { Batch::CHUNK };
+    let change = step(cloud, now, CampaignInput::Tick, &mut batch, most)?;
+    let inputs = if change.admit > 0 {
+        begin_some(cloud, now, &mut batch, change.admit)?
+    } else if batch.ending {
+        of_some(cloud, &mut batch, Batch::end_some, |batch, task| {
+            batch.ends(task).then_some(Input::Cancel(task.id))
+        })?
+    } else if batch.pushed.is_some() {
+        of_some(cloud, &mut batch, Batch::push_some, |batch, task| {
+            batch.pushes(task).then_some(Input::Push(task.id))
+        })?
+    } else if batch.retried.is_some() {
+        of_some(cloud, &mut batch, Batch::retry_some, |_, task| {
+            let failed = matches!(task.finished, Some((_, Finish::Failed | Finish::TimedOut)));
+            (failed && task.status != Status::Complete).then_some(Input::Retry(task.id))
+        })?
+    } else {
+        Vec::new()
+    };
+    let is_over = batch.campaign.is_closed() && !batch.is_due();
+    let wake = if batch.is_due() || change.admit > 0 {
+        Some(turn)
+    } else {
+        Some(change.wake.map_or(FAR, Instant::as_micros)).filter(|_| !is_over)
+    };
+    if batch == before && inputs.is_empty() && item.wake == wake {
+        cloud.note_batch(now, &batch, turn)?;
+        return Ok((cloud.is_batch_due(now, id), Outcome::default()));
+    }
+    let outcome = write(cloud, now, (&mut batch, (item.rev, wake)), &inputs)?;
+    let begun = batch.entries.iter().skip(before.entries.len());
+    let names: Vec<&str> = begun.map(|entry| entry.name.as_str()).collect();
+    cloud.end_waiting(&batch, names);
+    cloud.note_batch(now, &batch, turn)?;
+    Ok((cloud.is_batch_due(now, id), outcome))
+}
+
+/// Commits a step: the inputs of devices, with the row.
+fn write(
+    cloud: &mut Cloud,
+    now: Instant,
+    (batch, (rev, wake)): (&mut Batch, (u64, Option<u64>)),
+    inputs: &[(Identity, Input)],
+) -> Result<Outcome, StoreError> {
     let mut rider = Rider::default();
-    rider.items.push(row(&batch, id, (item.rev, turn))?);
-    let outcome = cloud.turn_with(now, &inputs, rider)?;
+    rider_counts(batch, &mut rider);
+    rider.items.push(row(batch, (rev, wake))?);
+    let outcome = cloud.turn_with(now, inputs, rider)?;
     let mut wrong = false;
-    for (answer, (identity, input)) in outcome.answers.iter().zip(&inputs) {
+    for (answer, (identity, input)) in outcome.answers.iter().zip(inputs) {
         if let Err(why) = answer {
             wrong = true;
             if matches!(input, Input::Start { .. }) {
@@ -138,10 +238,12 @@ pub(super) fn advance(
     if wrong {
         // The row was not in the commit.
         let mut rider = Rider::default();
-        rider.items.push(row(&batch, id, (item.rev, turn))?);
+        rider_counts(batch, &mut rider);
+        rider.items.push(row(batch, (rev, wake))?);
         cloud.put_rider(rider)?;
     }
-    Ok((batch.is_due(), outcome))
+    batch.refused.clear();
+    Ok(outcome)
 }
 
 /// Creates the tasks of some of a batch's devices.
@@ -149,9 +251,10 @@ fn begin_some(
     cloud: &mut Cloud,
     now: Instant,
     batch: &mut Batch,
+    most: u32,
 ) -> Result<Vec<(Identity, Input)>, StoreError> {
     let mut inputs = Vec::new();
-    let chunk = batch.waiting.len().min(Batch::CHUNK);
+    let chunk = batch.waiting.len().min(usize::try_from(most).unwrap_or(usize::MAX));
     let names: Vec<String> = batch.waiting.drain(..chunk).collect();
     for name in names {
         let Ok(identity) = Identity::new(&batch.product, &name) else {
@@ -172,39 +275,45 @@ fn begin_some(
         if let Some(task) = begin.cancel {
             inputs.push((identity.clone(), Input::Cancel(task)));
         }
-        let (target, options) = (batch.version.clone(), batch.options.clone());
+        let (target, mut options) = (batch.version.clone(), batch.options.clone());
+        options.batch = Some(begin.batch);
         inputs.push((identity, Input::Start { target, options }));
     }
     Ok(inputs)
 }
 
-/// Ends the open tasks of some of a cancelled batch's devices.
-fn end_some(cloud: &mut Cloud, batch: &mut Batch) -> Result<Vec<(Identity, Input)>, StoreError> {
+/// Inputs for some of a batch's devices, by their tasks of the batch.
+fn of_some(
+    cloud: &mut Cloud,
+    batch: &mut Batch,
+    some: fn(&mut Batch, usize) -> Vec<ota_cloud::batch::Entry>,
+    input: fn(&Batch, &Task) -> Option<Input>,
+) -> Result<Vec<(Identity, Input)>, StoreError> {
     let mut inputs = Vec::new();
-    for entry in batch.end_some(Batch::CHUNK) {
+    for entry in some(batch, Batch::CHUNK) {
         let Ok(identity) = Identity::new(&batch.product, &entry.name) else { continue };
-        let open = match cloud.device(&identity) {
+        let task = match cloud.device(&identity) {
             Err(StoreError::Corrupt { .. }) => continue,
             device => device?.and_then(|device| device.task),
         };
-        let open = open.filter(|task| task.finished.is_none() && entry.is_of(task));
-        inputs.extend(open.map(|task| (identity, Input::Cancel(task.id))));
+        let task = task.filter(|task| entry.is_of(task));
+        let input = task.and_then(|task| input(batch, &task));
+        inputs.extend(input.map(|input| (identity, input)));
     }
     Ok(inputs)
 }
 
-/// Performs a step of a batch that a fault or a stop left incomplete. `None` if no batch needs one.
-/// A batch with an unreadable row is skipped.
-///
-/// The batch whose last step is longest ago comes first, in any product. A turn number is far below
-/// any time in microseconds, so a clock that was set back delays nobody.
+/// Performs a step of a batch that has something to do now. `None` if no batch has. The batch whose
+/// last step is longest ago comes first, in any product; one with an unreadable row is left out.
 pub(crate) fn go_on(
     cloud: &mut Cloud,
     (now, turn): (Instant, u64),
 ) -> Result<Option<Outcome>, StoreError> {
-    for id in cloud.store_mut().due_items(Kind::CAMPAIGN, now.as_micros(), PIECE)? {
+    while let Some(id) = cloud.due_batch(now) {
         match advance(cloud, (now, turn), &id) {
-            Err(StoreError::Corrupt { .. } | StoreError::Invalid { .. }) => {}
+            Err(StoreError::Corrupt { .. } | StoreError::Invalid { .. }) => {
+                cloud.forget_batch(&id);
+            }
             step => return step.map(|(_, outcome)| Some(outcome)),
         }
     }

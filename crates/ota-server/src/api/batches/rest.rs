@@ -1,25 +1,31 @@
 //! Batches under `/api/v1`.
 
-use ota_cloud::api::{BatchDeviceView, BatchProgress, BatchView, Choice, Code, NewBatch, Problem};
+use std::collections::BTreeMap;
+
+use ota_cloud::api::{
+    BatchChange, BatchDeviceView, BatchProgress, BatchView, Choice, Code, NewBatch, Op, Problem,
+};
 use ota_cloud::batch::{Batch, BatchStatus};
 use serde_json::{Value, json};
 
-use super::{Walk, add, all_known, end, find, target};
+use super::{Act, Walk, act_on, add, all_known, find, note, target};
 use crate::api::devices::filter_of;
 use crate::api::reply::Reply;
 use crate::api::{Api, Asked, Failed, audit, once};
-use crate::cycle::Rider;
+use crate::cycle::{Rider, tallies};
 
-pub(in crate::api) async fn start(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+/// The batch of a request with its devices, which nothing stores yet.
+pub(super) async fn planned(api: &Api, asked: &Asked) -> Result<Batch, Problem> {
     let product = asked.grant.product();
-    let (mut batch, choice) = NewBatch::read(product, &asked.body)?;
+    let now = api.0.journal.clock.unix_micros();
+    let (mut batch, choice, plan) = NewBatch::read(product, &asked.body, now)?;
     // What it is for costs less than whom.
     let wanted = batch.clone();
     api.ask(move |hub, _| Ok(target(&hub.cloud, &wanted)?)).await?;
     match choice {
         Choice::Matching(filters) => {
             let filters = filters.into_iter().map(|filter| filter_of(product, filter));
-            batch.wait_for(walk_of(api, &asked)?.matching(filters).await?)?;
+            batch.wait_for(walk_of(api, asked)?.matching(filters).await?)?;
         }
         Choice::Names(names) => {
             batch.wait_for(names)?;
@@ -28,6 +34,17 @@ pub(in crate::api) async fn start(api: &Api, asked: Asked) -> Result<Reply, Prob
         // A choice of a later ota-cloud.
         _ => {}
     }
+    let tags = if plan.needs_tags() {
+        walk_of(api, asked)?.tags(&batch.product, &batch.waiting).await?
+    } else {
+        BTreeMap::new()
+    };
+    batch.arrange(plan, &tags)?;
+    Ok(batch)
+}
+
+pub(in crate::api) async fn start(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let mut batch = planned(api, &asked).await?;
     let shown = api
         .ask(move |hub, _| {
             let now = hub.now();
@@ -38,6 +55,8 @@ pub(in crate::api) async fn start(api: &Api, asked: Asked) -> Result<Reply, Prob
             let shown = json!(BatchView::new(&batch));
             once::mount(hub, &asked, &mut rider, Some(&shown))?;
             hub.cloud.put_rider(rider)?;
+            batch.refused.clear();
+            note(hub, now, &batch)?;
             Ok(shown)
         })
         .await?;
@@ -70,7 +89,10 @@ pub(in crate::api) async fn show(api: &Api, asked: Asked) -> Result<Reply, Probl
     let mut walk = walk_of(api, &asked)?;
     let batch = named(api, &asked).await?;
     let lines = walk.all(&batch).await?;
-    Ok(Reply::json(200, &json!(BatchProgress::new(&batch, &lines))))
+    let of = batch.clone();
+    let tallies = api.read(move |read| tallies(read, &of)).await?;
+    let now = api.0.journal.clock.unix_micros();
+    Ok(Reply::json(200, &json!(BatchProgress::new(&batch, &lines, &tallies, now))))
 }
 
 pub(in crate::api) async fn devices(api: &Api, asked: Asked) -> Result<Reply, Problem> {
@@ -98,18 +120,48 @@ pub(in crate::api) async fn cancel(api: &Api, asked: Asked) -> Result<Reply, Pro
         let what = "the batch is finished: every device of it has ended";
         return Err(Problem::new(Code::WrongState, what));
     }
+    let change = BatchChange::read(&asked.body)?;
+    let act = Act::Cancel { let_run: change.let_run };
+    perform(api, asked, number, act, change.rev).await
+}
+
+/// Pauses a batch, resumes it, opens its next wave, or repeats its failed devices.
+pub(in crate::api) async fn operate(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let change = BatchChange::read(&asked.body)?;
+    let act = match asked.call.operation().op {
+        Op::PauseBatch => Act::Pause,
+        Op::ResumeBatch => Act::Resume,
+        Op::NextWave => Act::Next,
+        _ => Act::Retry,
+    };
+    let number = number(&asked)?;
+    perform(api, asked, number, act, change.rev).await
+}
+
+pub(in crate::api) async fn change(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let change = BatchChange::read(&asked.body)?;
+    let number = number(&asked)?;
+    perform(api, asked, number, Act::Comment(change.comment), change.rev).await
+}
+
+async fn perform(
+    api: &Api,
+    asked: Asked,
+    number: u64,
+    act: Act,
+    rev: Option<u64>,
+) -> Result<Reply, Problem> {
     let shown = api
-        .ask(move |hub, _| {
-            let now = hub.now();
-            let read = hub.cloud.store().read();
-            let (mut batch, item) = find(read, asked.grant.product(), number)?;
+        .ask(move |hub, now| {
             let mut rider = Rider::default();
             rider.audit.push(audit(now, &asked, &format!("batch {number}")));
-            end(hub, now, (&mut batch, &item), &mut rider)?;
-            let shown = json!(BatchView::new(&batch));
-            once::mount(hub, &asked, &mut rider, Some(&shown))?;
-            hub.cloud.put_rider(rider)?;
-            Ok(shown)
+            let product = asked.grant.product();
+            let batch =
+                act_on(hub, now, (product, number), (&act, rev), rider, |hub, batch, rider| {
+                    let shown = json!(BatchView::new(batch));
+                    Ok(once::mount(hub, &asked, rider, Some(&shown))?)
+                })?;
+            Ok(json!(BatchView::new(&batch)))
         })
         .await?;
     Ok(Reply::json(200, &shown))

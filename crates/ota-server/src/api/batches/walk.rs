@@ -1,7 +1,7 @@
 //! Reads batches piece by piece with a separate reader, so that these calls delay no others, and
 //! limits how much one call reads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ota_cloud::api::{Code, Problem};
 use ota_cloud::batch::{Batch, BatchStatus, End, Entry, Line};
@@ -138,6 +138,28 @@ impl Walk {
             }
         }
         Ok(names)
+    }
+
+    /// The tags of devices.
+    pub(in crate::api) async fn tags(
+        &mut self,
+        product: &str,
+        names: &[String],
+    ) -> Result<BTreeMap<String, BTreeMap<String, String>>, Problem> {
+        let mut tags = BTreeMap::new();
+        for some in names.chunks(PIECE) {
+            let (product, some) = (product.to_owned(), some.to_vec());
+            let piece = self.api.walk(move |read| {
+                let mut rows = Vec::with_capacity(some.len());
+                for name in some {
+                    let row = read.device(&DeviceKey::new(product.clone(), name.clone()))?;
+                    rows.extend(row.map(|row| (name, row.tags)));
+                }
+                Ok(rows)
+            });
+            tags.extend(piece.await?);
+        }
+        Ok(tags)
     }
 
     /// The next batches of the product, newest first; none at the end.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ota_cloud::batch::{Batch, BatchStatus, Mode, refusal};
-use ota_cloud::{Module, TaskOptions};
+use ota_cloud::campaign::{CampaignPlan, Pace, Wave};
+use ota_cloud::{Module, Retries, TaskOptions};
 use ota_store::{Filter, Store, VersionFilter};
 
 use super::*;
@@ -31,6 +32,11 @@ pub(super) async fn start(asked: Asked, action: Action) -> Answer {
         timeout,
         override_mode,
         module: fw_type,
+        start,
+        end,
+        retries,
+        retry_minutes,
+        per_minute,
         ..
     } = action
     else {
@@ -40,6 +46,7 @@ pub(super) async fn start(asked: Asked, action: Action) -> Answer {
         module: module(fw_type.as_deref())?,
         confirm: upgrade_method == Some(1),
         timeout: timeout.map(Duration::from_secs),
+        retries: retries_of(retries, retry_minutes),
         ..TaskOptions::default()
     };
     let (mode, names) = if let Some(from) = from {
@@ -58,8 +65,38 @@ pub(super) async fn start(asked: Asked, action: Action) -> Answer {
     let mut batch = Batch::new(&asked.product(), &version, mode, options);
     batch.overrides = override_mode == Some(1);
     batch.wait_for(names)?;
+    let plan = plan_of(&asked, (start, end), per_minute)?;
+    batch.arrange(plan, &Default::default())?;
     let number = make(&asked, batch).await?;
     Ok(json!({ "TaskId": number }))
+}
+
+/// One wave with the pace and the times of a request. A zero means no limit.
+fn plan_of(
+    asked: &Asked,
+    (start, end): (Option<i64>, Option<i64>),
+    per_minute: Option<i64>,
+) -> Result<CampaignPlan, ApiError> {
+    let at = |seconds: Option<i64>| {
+        let seconds = seconds.and_then(|at| u64::try_from(at).ok()).filter(|at| *at > 0);
+        seconds.map(|at| Instant::from_micros(at.saturating_mul(1_000_000)))
+    };
+    let per_minute = per_minute.and_then(|rate| u32::try_from(rate).ok()).unwrap_or(0);
+    let mut plan = CampaignPlan { starts: at(start), ends: at(end), ..CampaignPlan::default() };
+    if per_minute > 0 {
+        let pace = Pace { per_minute, ..Pace::default() };
+        plan.waves.push(Wave { pace, ..Wave::default() });
+    }
+    let now = asked.api.0.journal.clock.unix_micros();
+    let checked = plan.check(now);
+    checked.map_err(|(_, what)| ApiError::new(Code::InvalidParameterValue, what))?;
+    Ok(plan)
+}
+
+fn retries_of(most: Option<u64>, minutes: Option<u64>) -> Option<Retries> {
+    let most = most.and_then(|most| u32::try_from(most).ok()).filter(|most| *most > 0)?;
+    let minutes = minutes.filter(|minutes| *minutes > 0).unwrap_or(1);
+    Some(Retries { most, pause: Duration::from_secs(minutes.saturating_mul(60)) })
 }
 
 /// Updates one device: a batch of one.
@@ -122,6 +159,8 @@ async fn make(asked: &Asked, mut batch: Batch) -> Result<u32, ApiError> {
             (item.wake, item.rev) = (Some(until), rev);
             rider.items.push(item);
             hub.cloud.put_rider(rider)?;
+            batch.refused.clear();
+            batches::note(hub, now, &batch)?;
             Ok(batch.number)
         })
         .await?;
@@ -231,6 +270,8 @@ pub(super) async fn cancel(asked: Asked, task: u64) -> Answer {
             let mut rider = who.rider(now, &format!("batch {}", batch.number));
             batches::end(hub, now, (&mut batch, &item), &mut rider)?;
             hub.cloud.put_rider(rider)?;
+            batch.refused.clear();
+            batches::note(hub, now, &batch)?;
             Ok(())
         })
         .await?;

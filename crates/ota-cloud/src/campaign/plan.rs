@@ -1,0 +1,272 @@
+//! The plan of a batch: its waves, its times and its weekly windows.
+
+use core::time::Duration;
+
+use ota_proto::Instant;
+use serde::{Deserialize, Serialize};
+
+/// The plan of a batch. The default is one wave of everything, at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CampaignPlan {
+    /// Begins at this time; at once without one.
+    pub starts: Option<Instant>,
+    /// Ends at this time in any case; never without one.
+    pub ends: Option<Instant>,
+    /// The times of a week at which devices start and get offers; always without one.
+    pub windows: Vec<Window>,
+    /// The waves, in order. None is one wave without limits.
+    pub waves: Vec<Wave>,
+}
+
+/// One wave of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wave {
+    /// How its devices were selected.
+    pub who: Who,
+    /// The number of its devices.
+    pub size: u64,
+    /// How fast they start.
+    pub pace: Pace,
+    /// What opens the next wave.
+    pub gate: Gate,
+    /// What stops the batch.
+    pub stop: StopRule,
+}
+
+/// The devices of a wave, among those that no wave before it has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Who {
+    /// The first ones, this many.
+    Count(u64),
+    /// This percentage of the batch, in the order of a hash of the names: the same devices come
+    /// first in each batch, and they have nothing in common.
+    Percent(u8),
+    /// Those with this tag.
+    Tag(String, String),
+    /// These. A stored wave has only their number.
+    Devices(Vec<String>),
+    /// All others.
+    #[default]
+    Rest,
+}
+
+/// How fast devices start. 0 means without limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pace {
+    /// The most devices that start per minute.
+    pub per_minute: u32,
+    /// The most devices in progress.
+    pub at_once: u32,
+    /// The average number of bytes that the started devices download per second.
+    pub bytes_per_second: u64,
+}
+
+/// What opens the next wave: all of it must be true. Without a number of successes every device of
+/// the wave must have ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gate {
+    /// This many devices of the wave were updated.
+    pub successes: Option<u64>,
+    /// Or this percentage of them.
+    pub success_percent: Option<u8>,
+    /// So many seconds have passed since then.
+    pub soak: u64,
+    /// A person opened it.
+    pub person: bool,
+}
+
+/// What stops a batch. It is checked for a wave as long as the batch runs, also after the next one
+/// has begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StopRule {
+    /// This many failed devices of the wave.
+    pub failures: Option<u64>,
+    /// This percentage of the ended devices, once enough have ended.
+    pub percent: Option<u8>,
+    /// The minimum number of ended devices for `percent`.
+    pub of_at_least: u64,
+    /// This many devices without progress for two minutes.
+    pub silent: Option<u64>,
+    /// It cancels what has not begun, instead of a pause.
+    pub cancel: bool,
+}
+
+impl StopRule {
+    /// Whether it has a condition.
+    #[must_use]
+    pub const fn is_set(&self) -> bool {
+        self.failures.is_some() || self.percent.is_some() || self.silent.is_some()
+    }
+}
+
+/// A part of a week, in minutes of the day at a fixed offset from UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// The days, one bit each, Monday first.
+    pub days: u8,
+    /// The first minute.
+    pub from: u16,
+    /// The first minute after it, at most 1,440.
+    pub until: u16,
+    /// Minutes east of UTC, -840 to 840.
+    #[serde(default)]
+    pub offset: i16,
+}
+
+const DAY: i64 = 24 * 60;
+const MINUTE: i64 = 60_000_000;
+
+impl Window {
+    /// Whether its numbers are valid.
+    #[must_use]
+    pub const fn is_valid(&self) -> bool {
+        self.days > 0
+            && self.days < 128
+            && self.from < self.until
+            && self.until <= 1_440
+            && self.offset >= -840
+            && self.offset <= 840
+    }
+
+    /// The minute of the week, and the day.
+    fn local(&self, now: Instant) -> (i64, i64) {
+        let minutes = i64::try_from(now.as_micros()).unwrap_or(i64::MAX).div_euclid(MINUTE);
+        let minutes = minutes.saturating_add(i64::from(self.offset));
+        // 1 January 1970 was a Thursday.
+        let day = minutes.div_euclid(DAY).saturating_add(3).rem_euclid(7);
+        (minutes.rem_euclid(DAY), day)
+    }
+
+    fn has(&self, day: i64) -> bool {
+        u32::try_from(day).is_ok_and(|day| self.days.checked_shr(day).unwrap_or(0) & 1 == 1)
+    }
+
+    /// Whether a time is in it.
+    #[must_use]
+    pub fn is_open(&self, now: Instant) -> bool {
+        let (minute, day) = self.local(now);
+        self.has(day) && minute >= i64::from(self.from) && minute < i64::from(self.until)
+    }
+
+    /// The next time at which it opens or closes.
+    #[must_use]
+    pub fn next(&self, now: Instant) -> Option<Instant> {
+        let (minute, day) = self.local(now);
+        let micros = i64::try_from(now.as_micros()).ok()?;
+        let start = micros.checked_sub(micros.rem_euclid(MINUTE))?;
+        let later = (0..=7_i64).filter(|ahead| self.has(day.saturating_add(*ahead).rem_euclid(7)));
+        let edges = later.flat_map(|ahead| {
+            [self.from, self.until].map(|edge| {
+                ahead.saturating_mul(DAY).saturating_add(i64::from(edge)).saturating_sub(minute)
+            })
+        });
+        let next = edges.filter(|minutes| *minutes > 0).min()?;
+        let at = start.checked_add(next.checked_mul(MINUTE)?)?;
+        u64::try_from(at).ok().map(Instant::from_micros)
+    }
+}
+
+impl CampaignPlan {
+    /// Whether its windows allow devices to start and get offers.
+    #[must_use]
+    pub fn is_open(&self, now: Instant) -> bool {
+        self.windows.is_empty() || self.windows.iter().any(|window| window.is_open(now))
+    }
+
+    /// Whether it limits when its devices start.
+    #[must_use]
+    pub fn is_paced(&self) -> bool {
+        self.starts.is_some()
+            || !self.windows.is_empty()
+            || self.waves.len() > 1
+            || self.waves.iter().any(|wave| wave.pace != Pace::default())
+    }
+
+    /// Whether the tags of devices decide about their wave.
+    #[must_use]
+    pub fn needs_tags(&self) -> bool {
+        self.waves.iter().any(|wave| matches!(wave.who, Who::Tag(..)))
+    }
+
+    /// Checks its numbers. The sizes of the waves are not checked here.
+    ///
+    /// # Errors
+    /// The field at fault, and why.
+    pub fn check(&self, now: Instant) -> Result<(), (&'static str, &'static str)> {
+        if self.waves.len() > Self::MOST_WAVES {
+            return Err(("waves", "a batch has at most 20 waves"));
+        }
+        if self.ends.is_some_and(|ends| ends <= self.starts.unwrap_or(now)) {
+            return Err(("ends", "it ends before it starts"));
+        }
+        if self.ends.is_some_and(|ends| ends <= now) {
+            return Err(("ends", "the time is over"));
+        }
+        if self.windows.len() > 20 || !self.windows.iter().all(Window::is_valid) {
+            let what =
+                "at most 20, each with `days` 1 to 127, `from` before `until`, at most 1,440";
+            return Err(("windows", what));
+        }
+        for wave in &self.waves {
+            wave.check()?;
+        }
+        Ok(())
+    }
+
+    /// The most waves of a batch.
+    pub const MOST_WAVES: usize = 20;
+    /// The longest soak time in seconds: 30 days.
+    pub const MOST_SOAK: u64 = 30 * 24 * 3_600;
+}
+
+impl Wave {
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let percent = |value: Option<u8>| value.is_none_or(|value| (1..=100).contains(&value));
+        let some = |value: Option<u64>| value.is_none_or(|value| value > 0);
+        match &self.who {
+            Who::Count(0) => return Err(("waves", "a wave of 0 devices")),
+            Who::Percent(share) if !percent(Some(*share)) => {
+                return Err(("waves", "`percent` is 1 to 100"));
+            }
+            Who::Devices(names) if names.is_empty() => {
+                return Err(("waves", "a wave of 0 devices"));
+            }
+            _ => {}
+        }
+        if !percent(self.gate.success_percent) || !percent(self.stop.percent) {
+            return Err(("waves", "a percentage is 1 to 100"));
+        }
+        if self.gate.successes.is_some() && self.gate.success_percent.is_some() {
+            return Err(("waves", "a gate has `successes` or `success_percent`"));
+        }
+        if !some(self.gate.successes) || !some(self.stop.failures) || !some(self.stop.silent) {
+            return Err(("waves", "a number of devices is 1 or more"));
+        }
+        if self.gate.soak > CampaignPlan::MOST_SOAK {
+            return Err(("waves", "`soak` is at most 30 days"));
+        }
+        Ok(())
+    }
+
+    /// How many successes its gate needs; `None` if all its devices must have ended.
+    #[must_use]
+    pub fn needed(&self) -> Option<u64> {
+        let share = |percent: u8| {
+            self.size.saturating_mul(u64::from(percent)).saturating_add(99).wrapping_div(100)
+        };
+        self.gate.successes.or(self.gate.success_percent.map(share))
+    }
+}
+
+/// Seconds of a gate as a duration.
+pub(super) const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
