@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// The rejected phrases, and better ones. Lower case matches any case; a phrase with a capital
 /// matches exactly.
-const WORDS: [(&str, &str); 48] = [
+const WORDS: [(&str, &str); 47] = [
     ("a lie", "a violation"),
     ("are none of", "are not"),
     ("at the floor", "after the minimum interval"),
@@ -39,7 +39,6 @@ const WORDS: [(&str, &str); 48] = [
     ("none of the messages", "not a known message"),
     ("of a sudden", "suddenly"),
     ("of its own accord", "by itself"),
-    ("of no use", "unusable, or not needed"),
     ("put the program to", "install the program to"),
     ("put up with", "tolerate, or the limit on"),
     ("so many bytes", "this many bytes"),

@@ -131,7 +131,7 @@ pub struct Change {
     pub effects: Vec<Effect>,
     /// Changes of the numbers of tasks by state.
     pub counts: Vec<(Status, i8)>,
-    /// Changes of the counts of batches. An ended device counts there for ever.
+    /// Changes of the counts of batches. An ended device counts there forever.
     pub of_batches: Vec<(BatchRef, Slot, i8)>,
     /// The task that a new one replaced.
     pub replaced: Option<Task>,
