@@ -144,7 +144,7 @@ impl Cx {
         if let Some(once) = once.ok().filter(|once| method == "POST" && !once.is_empty()) {
             headers.insert("idempotency-key", once);
         }
-        let body = Body::from(body.to_string());
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
         self.api.call(self.signed_in()?, (method, target), headers, body).await
     }
 

@@ -243,6 +243,13 @@ texts! {
     CancelBatch: "Cancel the batch", "取消批次";
     CancelBatchHint: "No device starts any more. Devices that have begun are not told and may go on.", "不再有设备开始。已开始的设备不会收到通知，可能继续升级。";
     CancelBatchSure: "Yes, cancel it.", "是的，取消。";
+    Pause: "Pause", "暂停";
+    Resume: "Resume", "继续";
+    OpenWave: "Open the next wave", "开始下一波";
+    RetryFailed: "Retry the failed devices", "重试失败的设备";
+    Unstoppable: "Devices that have an offer and can no longer be stopped: {}", "已收到推送、无法再停止的设备：{}";
+    Waves: "Waves", "分批";
+    Wave: "Wave", "波次";
     FailuresByReason: "Failures by reason", "失败原因";
     ThisIsLive: "This page follows the batch by itself.", "此页面自动更新。";
     Reload: "Load again", "刷新";

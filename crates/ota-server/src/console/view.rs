@@ -361,7 +361,7 @@ pub(super) fn named(word: &str) -> Option<(&'static str, T)> {
         "creating" => ("run", T::Creating),
         "running" => ("run", T::Running),
         "paused" => ("rest", T::Paused),
-        "finished" => ("good", T::Finished),
+        "finished" | "over" => ("good", T::Finished),
         "cancelled" => ("rest", T::Cancelled),
         _ => return None,
     })

@@ -413,9 +413,17 @@ async fn from_a_product_to_a_batch_by_forms() {
     assert_eq!(location(&started), "/console/products/A/batches/1");
     let page = admin.page("/console/products/A/batches/1").await;
     assert!(page.contains("data-live=\"/console/products/A/batches/1/live\""));
+    let batch = "/console/products/A/batches/1";
+    assert_eq!(admin.form(batch, &[("do", "pause")]).await.status, 303);
+    let page = admin.page(batch).await;
+    assert!(page.contains("Resume") && page.contains("paused"), "{page}");
+    // What somebody else has changed meanwhile is shown first.
+    let old = admin.form(batch, &[("do", "resume"), ("rev", "0")]).await;
+    assert_eq!(old.status, 409);
+    let rev = hidden(&page, "rev");
+    assert_eq!(admin.form(batch, &[("do", "resume"), ("rev", &rev)]).await.status, 303);
     let cancel = [("do", "cancel"), ("sure", "yes")];
-    let answer = admin.form("/console/products/A/batches/1", &cancel).await;
-    assert_eq!(answer.status, 303);
+    assert_eq!(admin.form(batch, &cancel).await.status, 303);
     assert!(admin.page("/console/products/A/batches").await.contains("cancelled"));
     assert!(admin.page("/console/audit").await.contains("CancelBatch"));
 }

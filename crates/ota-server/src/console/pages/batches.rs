@@ -21,7 +21,11 @@ pub(super) async fn list(cx: &Cx, product: &str) -> Shown {
     let lines = rows(&answer, "batches").iter().map(|batch| {
         let number_text = number(batch, "batch").to_string();
         let link = of_product(product, &format!("/batches/{number_text}"));
-        let state = if view::is(batch, "cancelled") { "cancelled" } else { text(batch, "status") };
+        let state = match text(batch, "state") {
+            _ if view::is(batch, "cancelled") => "cancelled",
+            "closed" => "finished",
+            state => state,
+        };
         vec![
             html! { a href=(link) { (cx.fill(T::Batch, &[&number_text])) } },
             html! { (text(batch, "version")) },
@@ -203,6 +207,7 @@ pub(super) async fn show(cx: &Cx, product: &str, batch: &str) -> Shown {
     let page = html! {
         (view::product_menu(cx, product))
         @if cx.may(Right::Operate, Some(product)) {
+            (actions(cx, &cx.get(&format!("{}/{}", path(product), encode(batch))).await?))
             (view::danger(cx, "cancel", T::CancelBatch, Some(T::CancelBatchHint), T::CancelBatchSure))
         }
         p.soft { (cx.t(T::ThisIsLive)) " " a href=(cx.path) { (cx.t(T::Reload)) } }
@@ -224,13 +229,18 @@ pub(in super::super) async fn live(cx: &Cx, product: &str, batch: &str) -> Resul
     let all = number(&answer, "devices").max(1);
     let shares = [("good", of("good")), ("bad", of("bad")), ("run", of("run"))];
     let devices = devices(cx, product, batch).await?;
-    let failures = if of("bad") > 0 { reasons(cx, product, batch).await? } else { Vec::new() };
+    let failures = rows(&answer, "reasons").iter();
+    let failures: Vec<Vec<Markup>> = failures
+        .map(|why| vec![html! { (text(why, "text")) }, html! { (number(why, "devices")) }])
+        .collect();
     Ok(html! {
         p.bar {
             (view::status(cx, text(&answer, "status")))
             (cx.t(T::Target)) ": " strong { (text(&answer, "version")) }
             span.soft { (view::at(number(&answer, "made"))) }
         }
+        @let begun = number(&answer, "unstoppable");
+        @if begun > 0 { p.soft { (cx.fill(T::Unstoppable, &[&begun.to_string()])) } }
         (chart(&shares, all))
         ul.numbers {
             li.rest { b { (number(&answer, "devices")) } (cx.t(T::Total)) }
@@ -244,6 +254,9 @@ pub(in super::super) async fn live(cx: &Cx, product: &str, batch: &str) -> Resul
                 h2 { (cx.t(T::FailuresByReason)) }
                 (view::table(cx, &[T::Reason, T::Times], &failures))
             }
+        }
+        @if rows(&answer, "waves").len() > 1 {
+            section { h2 { (cx.t(T::Waves)) } (waves(cx, &answer)) }
         }
         section { h2 { (cx.t(T::Devices)) } (devices) }
     })
@@ -270,37 +283,47 @@ fn chart(shares: &[(&str, u64)], all: u64) -> Markup {
     }
 }
 
-/// The most devices whose reasons are counted, and the rows of a page.
-const REASONS: usize = 2_000;
-const PAGE: usize = 100;
+/// The waves of a batch.
+fn waves(cx: &Cx, answer: &Value) -> Markup {
+    let lines = rows(answer, "waves").iter().map(|wave| {
+        let of = |word: &str| wave.get("counts").map_or(0, |counts| number(counts, word));
+        let failed = of("failed").saturating_add(of("timed-out"));
+        vec![
+            html! { (number(wave, "wave")) },
+            view::status(cx, text(wave, "state")),
+            html! { (number(wave, "devices")) },
+            html! { (of("complete")) },
+            html! { (failed) },
+        ]
+    });
+    let heads = [T::Wave, T::State, T::Total, T::Updated, T::FailedCount];
+    view::table(cx, &heads, &lines.collect::<Vec<_>>())
+}
 
-/// How many devices failed for which reason.
-async fn reasons(cx: &Cx, product: &str, batch: &str) -> Result<Vec<Vec<Markup>>, Problem> {
-    let mut counted = std::collections::BTreeMap::<String, u64>::new();
-    let mut after = 0;
-    for _ in 0..REASONS / PAGE {
-        let base = format!("{}/{}/devices", path(product), encode(batch));
-        let answer = cx.get(&format!("{base}?limit={PAGE}&after={after}")).await?;
-        for device in rows(&answer, "devices") {
-            if !matches!(text(device, "status"), "failed" | "timed-out") {
-                continue;
+/// What a person may do with a batch in its present state.
+fn actions(cx: &Cx, answer: &Value) -> Markup {
+    let action = |what: &str, label: T| {
+        html! {
+            form.inline method="post" action=(cx.path) {
+                (view::hidden(cx, what))
+                input type="hidden" name="rev" value=(number(answer, "rev"));
+                button type="submit" { (cx.t(label)) }
             }
-            let reason = match text(device, "text") {
-                "" => view::word(cx, text(device, "status")),
-                text => text.to_owned(),
-            };
-            let count = counted.entry(reason).or_default();
-            *count = count.saturating_add(1);
         }
-        after = number(&answer, "next");
-        if after == 0 {
-            break;
+    };
+    html! {
+        div.bar {
+            @match text(answer, "state") {
+                "running" => (action("pause", T::Pause)),
+                "paused" => (action("resume", T::Resume)),
+                _ => {}
+            }
+            @if text(answer, "waits") == "person" { (action("next", T::OpenWave)) }
+            @if !rows(answer, "reasons").is_empty() && !view::is(answer, "cancelled") {
+                (action("retry", T::RetryFailed))
+            }
         }
     }
-    let mut counted: Vec<(String, u64)> = counted.into_iter().collect();
-    counted.sort_by_key(|(_, count)| core::cmp::Reverse(*count));
-    let lines = counted.into_iter().take(20);
-    Ok(lines.map(|(why, count)| vec![html! { (why) }, html! { (count) }]).collect())
 }
 
 async fn devices(cx: &Cx, product: &str, batch: &str) -> Result<Markup, Problem> {
@@ -332,6 +355,16 @@ pub(super) async fn act(cx: &Cx, product: &str, batch: &str) -> Result<Next, Pro
             is_sure(&cx.form)?;
             let target = format!("{}/{}/cancel", path(product), encode(batch));
             cx.send("POST", &target, &Value::Null).await?;
+        }
+        // Nobody's pause comes too late because the batch has moved meanwhile.
+        "pause" => {
+            let target = format!("{}/{}/pause", path(product), encode(batch));
+            cx.send("POST", &target, &Value::Null).await?;
+        }
+        what @ ("resume" | "next" | "retry") => {
+            let target = format!("{}/{}/{what}", path(product), encode(batch));
+            let rev = cx.form.get("rev").parse::<u64>().ok();
+            cx.send("POST", &target, &json!({ "rev": rev })).await?;
         }
         _ => return Err(unknown_action()),
     }
