@@ -190,7 +190,7 @@ fn certificates_are_files_and_what_is_wrong_with_them_is_said() {
     assert!(parse(secret, "ca_file = \"cert.pem\"").unwrap().account.tls.is_some());
     for (lines, words) in [
         ("ca_file = \"none.pem\"", "ca_file: cannot read"),
-        ("ca_file = \"empty\"", "ca_file: no usable certificate"),
+        ("ca_file = \"empty\"", "ca_file: no usable CA certificate"),
         ("client_cert = \"cert.pem\"", "client_key: missing"),
         ("client_key = \"key.pem\"", "client_cert: missing"),
         ("client_cert = \"empty\"\nclient_key = \"key.pem\"", "client_cert: no usable"),
