@@ -7,7 +7,7 @@ mod world;
 use std::time::Duration;
 
 use ota_proto::{Command, Installed, QoS, StorageError, TlsError, TransportError};
-use ota_wire::client::LinkKind;
+use ota_wire::client::{Input as Call, LinkKind};
 
 use crate::input::Input;
 use world::World;
@@ -68,7 +68,6 @@ fn step(world: &mut World, input: &mut Input<'_>) {
 }
 
 fn command(world: &mut World, input: &mut Input<'_>) {
-    let now = world.now;
     let device = world.device(input.byte());
     let command = match input.byte() % 6 {
         0 => Command::Cancel,
@@ -78,7 +77,7 @@ fn command(world: &mut World, input: &mut Input<'_>) {
         4 => Command::Forgive,
         _ => Command::ReportNow,
     };
-    let _ = world.client.updater_mut(device).unwrap().command(now, command);
+    world.command(device, command);
 }
 
 fn application(world: &mut World, input: &mut Input<'_>) {
@@ -89,26 +88,29 @@ fn application(world: &mut World, input: &mut Input<'_>) {
             let topic = input.pick(&["P/D/data", "$ota/report/P/D", "a/+", ""]);
             let payload = vec![b'x'; input.number() as usize % 5_000];
             let before = world.client.clone();
-            if world.client.publish(now, topic, &payload, qos).is_err() {
+            if !world.handle(Call::Publish { topic, payload: &payload, qos }) {
                 assert!(world.client == before, "an error had an effect");
             }
         }
         2 => {
             let filter = input.pick(&["P/D/data", "a/+", "$ota/#", "bad/#/x", "b"]);
+            // As an input it would not return its id, by which it can be ended.
             if let Ok(sub) = world.client.subscribe(now, filter, qos) {
                 world.subs.push(sub);
             }
         }
         3 => {
             if let Some(sub) = world.subs.pop() {
-                world.client.unsubscribe(now, sub);
+                world.handle(Call::Unsubscribe(sub));
             }
         }
         4 => {
             if let Some(ack) = world.acks.pop() {
-                world.client.acknowledge(now, ack);
+                world.handle(Call::Acknowledge(ack));
             }
         }
-        _ => world.client.disconnect(now),
+        _ => {
+            world.handle(Call::Disconnect);
+        }
     }
 }

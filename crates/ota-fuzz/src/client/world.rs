@@ -8,7 +8,10 @@ use ota_proto::{
     StorageError, TransportError, Work,
 };
 use ota_wire::Client;
-use ota_wire::client::{ClientConfig, ClientEvent, DeviceIndex, Found, Link, LinkKind, Output};
+use ota_wire::client::{
+    ClientConfig, ClientEvent, DeviceIndex, DeviceInput, Effect, Found, Input as Call, Link,
+    LinkKind, Output,
+};
 use ota_wire::mqtt::{AckId, ConnectLogin, SubId};
 
 use super::peers::{Broker, Store};
@@ -56,7 +59,8 @@ impl World {
             let storage = SlotInfo { capacity: 64, erase: 8, write: 1 };
             let slot = SlotState::Confirmed;
             let boot = Boot { running: "0.1.0", slot, journal: None, storage };
-            client.add_device(now, config, boot).unwrap();
+            let added = client.handle(now, Call::add_device(&config, boot));
+            assert_eq!(added, Effect::Taken);
         }
         Self {
             now,
@@ -81,11 +85,20 @@ impl World {
         self.wires[kind as usize].as_mut()
     }
 
+    /// Passes an input to the client; `false` if it is refused.
+    pub(super) fn handle(&mut self, call: Call<'_>) -> bool {
+        self.client.handle(self.now, call) != Effect::Refused
+    }
+
+    pub(super) fn command(&mut self, device: DeviceIndex, command: Command) {
+        self.handle(Call::Device { device, input: DeviceInput::Command(command) });
+    }
+
     /// Does what the client wants; when its deadline is there, serves it.
     pub(super) fn settle(&mut self) {
         self.drain();
         if self.deadline.is_some_and(|deadline| deadline <= self.now) {
-            self.client.handle_timeout(self.now);
+            self.handle(Call::Timeout);
             self.drain();
         }
         let deadline = self.deadline.expect("it waits forever");
@@ -101,7 +114,10 @@ impl World {
     fn drain(&mut self) {
         for _ in 0..500 {
             let now = self.now;
-            match self.client.poll(now) {
+            let Effect::Output(output) = self.client.handle(now, Call::Poll) else {
+                panic!("a poll returns an output");
+            };
+            match output {
                 Output::Connect { link, port, .. } => {
                     assert!(port > 0);
                     let place = &mut self.wires[link.kind as usize];
@@ -158,25 +174,22 @@ impl World {
     }
 
     pub(super) fn open(&mut self, kind: LinkKind) {
-        let now = self.now;
         let Some(wire) = self.wire(kind).filter(|wire| !wire.open) else { return };
         wire.open = true;
         let link = wire.link;
-        self.client.handle_connected(now, link);
+        self.handle(Call::Connected { link });
     }
 
     pub(super) fn fail_to_open(&mut self, kind: LinkKind, error: TransportError) {
-        let now = self.now;
         let Some(wire) = self.wire(kind).filter(|wire| !wire.open) else { return };
         let link = wire.link;
-        self.client.handle_connect_failed(now, link, error);
+        self.handle(Call::ConnectFailed { link, error });
     }
 
     pub(super) fn close(&mut self, kind: LinkKind, clean: bool) {
-        let now = self.now;
         let Some(wire) = self.wire(kind).filter(|wire| wire.open) else { return };
         let link = wire.link;
-        self.client.handle_closed(now, link, clean);
+        self.handle(Call::Closed { link, clean });
     }
 
     /// The link takes up to this many bytes, and the peer answers them.
@@ -184,7 +197,7 @@ impl World {
         let Some(link) = self.wire(kind).map(|wire| wire.link) else { return };
         let bytes = self.client.transmit(link);
         let bytes = bytes[..most.min(bytes.len())].to_vec();
-        self.client.handle_sent(self.now, link, bytes.len());
+        self.handle(Call::Sent { link, count: bytes.len() });
         let answer = match kind {
             LinkKind::Broker => self.broker.receive(&bytes),
             LinkKind::Store => self.store.receive(&bytes),
@@ -210,7 +223,10 @@ impl World {
         wire.rx.truncate(TX);
         for _ in 0..5_000 {
             let Some(wire) = self.wires[kind as usize].as_mut() else { return };
-            let received = self.client.handle_received(self.now, wire.link, &wire.rx);
+            let call = Call::Received { link: wire.link, bytes: &wire.rx[..] };
+            let Effect::Received(received) = self.client.handle(self.now, call) else {
+                panic!("received bytes have an effect of their own");
+            };
             assert!(received.consumed <= wire.rx.len());
             let device = match &received.found {
                 Some(Found::Write { device, op, at, span }) => {
@@ -244,15 +260,14 @@ impl World {
             return;
         }
         let (device, op, what) = self.jobs.remove(0);
-        let now = self.now;
-        let updater = self.client.updater_mut(device).unwrap();
         let md5 = match what {
             Work::Digest { range } => {
                 Some(digest(&self.flash[device.get()][..usize::try_from(range.end).unwrap()]))
             }
             _ => None,
         };
-        updater.handle_done(now, op, result.map(|()| md5));
+        let input = DeviceInput::Done(op, result.map(|()| md5));
+        self.handle(Call::Device { device, input });
         // What waits in a buffer may be taken now.
         self.drain();
         self.inject(LinkKind::Store, &[]);
@@ -263,16 +278,20 @@ impl World {
         let Some(place) = input.place(self.old.len()) else { return };
         let (now, link) = (self.now, self.old[place]);
         let before = self.client.clone();
-        match input.byte() % 5 {
-            0 => self.client.handle_connected(now, link),
-            1 => self.client.handle_connect_failed(now, link, TransportError::Refused),
-            2 => self.client.handle_sent(now, link, 5),
-            3 => {
-                let bytes = input.bytes(20);
-                let received = self.client.handle_received(now, link, bytes);
-                assert_eq!((received.consumed, received.found), (bytes.len(), None));
-            }
-            _ => self.client.handle_closed(now, link, input.flag()),
+        let call = match input.byte() % 5 {
+            0 => Call::Connected { link },
+            1 => Call::ConnectFailed { link, error: TransportError::Refused },
+            2 => Call::Sent { link, count: 5 },
+            3 => Call::Received { link, bytes: input.bytes(20) },
+            _ => Call::Closed { link, clean: input.flag() },
+        };
+        let received = match &call {
+            Call::Received { bytes, .. } => Some(bytes.len()),
+            _ => None,
+        };
+        let effect = self.client.handle(now, call);
+        if let (Some(consumed), Effect::Received(effect)) = (received, effect) {
+            assert_eq!((effect.consumed, effect.found), (consumed, None));
         }
         assert!(self.client == before, "a closed link had an effect");
         assert!(self.client.transmit(link).is_empty());
@@ -287,13 +306,9 @@ impl World {
         for _ in 0..TURNS {
             self.settle();
             for device in self.client.devices() {
-                let now = self.now;
-                let updater = self.client.updater_mut(device).unwrap();
-                if updater.state() == State::Installing {
-                    let _ = updater.command(
-                        now,
-                        Command::Installed(Installed::Failed(ota_proto::InstallFault::Image)),
-                    );
+                if self.client.updater(device).unwrap().state() == State::Installing {
+                    let failed = Installed::Failed(ota_proto::InstallFault::Image);
+                    self.command(device, Command::Installed(failed));
                 }
             }
             for kind in [LinkKind::Broker, LinkKind::Store] {
