@@ -5,7 +5,6 @@ mod device;
 
 use alloc::boxed::Box;
 use core::fmt;
-use core::time::Duration;
 
 use ota_proto::{Command, Updater};
 use ota_wire::adapter;
@@ -106,118 +105,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
 
 /// Answers and commands.
 impl<'d, N: Network + 'd> Updates<'d, N> {
-    /// Accepts the offer, also a deferred one, and starts the download.
-    ///
-    /// # Errors
-    /// [`Misuse`] if no offer waits.
-    pub fn accept(&mut self) -> Result<(), Misuse> {
-        self.command(Command::Accept)
-    }
-
-    /// Defers the offer or the verified image by this time. Then the version is reported, and the
-    /// cloud's offer counts.
-    ///
-    /// # Errors
-    /// [`Misuse`] if neither waits.
-    pub fn defer(&mut self, time: Duration) -> Result<(), Misuse> {
-        self.command(Command::Defer(now() + time))
-    }
-
-    /// Refuses the offer and reports that to the cloud.
-    ///
-    /// # Errors
-    /// [`Misuse`] if no offer waits.
-    pub fn refuse(&mut self) -> Result<(), Misuse> {
-        self.command(Command::Refuse)
-    }
-
-    /// Reports that this machine could not install the offer, or cannot find out whether a version
-    /// on trial works. The image gets no strike.
-    ///
-    /// # Errors
-    /// [`Misuse`] if no offer waits and nothing is on trial.
-    pub fn unable(&mut self, why: InstallFault) -> Result<(), Misuse> {
-        self.command(Command::Unable(why))
-    }
-
-    /// Cancels the update and reports that to the cloud.
-    ///
-    /// # Errors
-    /// [`Misuse`] if there is none, or the installation may have begun.
-    pub fn cancel(&mut self) -> Result<(), Misuse> {
-        self.command(Command::Cancel)
-    }
-
-    /// Approves the verified image.
-    ///
-    /// # Errors
-    /// [`Misuse`] if none waits for approval.
-    pub fn approve(&mut self) -> Result<(), Misuse> {
-        self.command(Command::Approve)
-    }
-
-    /// Rejects the verified image and reports that to the cloud.
-    ///
-    /// # Errors
-    /// [`Misuse`] if none waits.
-    pub fn veto(&mut self) -> Result<(), Misuse> {
-        self.command(Command::Veto)
-    }
-
-    /// Allows the installation of the verified image now.
-    ///
-    /// # Errors
-    /// [`Misuse`] if none waits for it.
-    pub fn install(&mut self) -> Result<(), Misuse> {
-        self.command(Command::Install)
-    }
-
-    /// Reports the result of the installation. The image is already in the slot: with a boot loader
-    /// the answer is [`Installed::NeedsRestart`].
-    ///
-    /// # Errors
-    /// [`Misuse`] if none is in progress.
-    pub fn installed(&mut self, what: Installed) -> Result<(), Misuse> {
-        self.command(Command::Installed(what))
-    }
-
-    /// Confirms the version on trial.
-    ///
-    /// The slot is confirmed only after the cloud has answered this version's report too: a version
-    /// that cannot reach the cloud could not be replaced by the next one. The device waits for the
-    /// answer for half an hour after this call, and then returns to the old version.
-    /// [`Event::Done`] reports that the slot is confirmed. Until then any reset returns to the old
-    /// version.
-    ///
-    /// # Errors
-    /// [`Misuse`] if none is on trial.
-    pub fn confirm(&mut self) -> Result<(), Misuse> {
-        self.command(Command::Confirm)
-    }
-
-    /// Returns from the version on trial to the old one.
-    ///
-    /// # Errors
-    /// [`Misuse`] if none is on trial.
-    pub fn roll_back(&mut self) -> Result<(), Misuse> {
-        self.command(Command::RollBack)
-    }
-
-    /// Lifts all bans and strikes, and asks the cloud for an offer.
-    ///
-    /// # Errors
-    /// [`Misuse`] if there are none.
-    pub fn forgive(&mut self) -> Result<(), Misuse> {
-        self.command(Command::Forgive)
-    }
-
-    /// Reports the version now, so that the cloud repeats its offer.
-    ///
-    /// # Errors
-    /// [`Misuse`] if there is no connection: the next one reports the version itself.
-    pub fn report_now(&mut self) -> Result<(), Misuse> {
-        self.command(Command::ReportNow)
-    }
+    ota_wire::update_commands!(self, self, now());
 
     fn command(&mut self, command: Command) -> Result<(), Misuse> {
         self.driver.command(DeviceIndex::FIRST, command)

@@ -4,6 +4,8 @@
 //! An adapter has sockets, a timer and storage. All decisions about received bytes are here.
 
 mod buffers;
+#[doc(hidden)]
+pub mod commands;
 mod engine;
 mod inbox;
 mod reach;

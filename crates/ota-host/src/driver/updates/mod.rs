@@ -35,3 +35,5 @@ pub use ota_proto::{
 };
 pub use ota_wire::client::Disconnect;
 pub use ota_wire::mqtt::{PublishError, PublishHandle, SessionError, SubId, SubscribeError};
+#[doc(hidden)]
+pub use ota_wire::update_commands;
