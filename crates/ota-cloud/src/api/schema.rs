@@ -57,7 +57,9 @@ const STATES: &[&str] = &["draft", "released", "withdrawn"];
 /// All named schemas.
 pub(super) fn schemas() -> Value {
     let mut all = Map::new();
-    for part in [common(), people(), devices(), tasks(), batches(), firmware()] {
+    let batches = [new_batches(), batches(), waves()];
+    let rest = [common(), people(), devices(), tasks(), firmware()];
+    for part in batches.into_iter().chain(rest) {
         if let Value::Object(part) = part {
             all.extend(part);
         }
@@ -255,6 +257,21 @@ fn batches() -> Value {
     let with_progress: Vec<&str> = required.iter().copied().chain(more).collect();
     let device = ["device", "from", "status", "percent", "code", "text", "at", "attempt"];
     json!({
+        "Batch": shown(&required, batch),
+        "Batches": page("batches", "Batch", Some("integer")),
+        "BatchProgress": shown(&with_progress, progress),
+        "BatchDevice": shown(&device, json!({
+            "device": of("string"), "from": of("string"), "status": of("string"),
+            "percent": or_null("integer"), "code": of("integer"), "text": of("string"),
+            "at": or_null("integer"), "attempt": of("integer"),
+        })),
+        "BatchDevices": page("devices", "BatchDevice", Some("integer")),
+    })
+}
+
+/// The request of a batch, and a change of one.
+fn new_batches() -> Value {
+    json!({
         "NewBatch": taken(&["version"], json!({
             "version": of("string"), "module": or_null("string"),
             "timeout": { "type": ["integer", "null"], "minimum": 60, "maximum": 3_600 },
@@ -293,6 +310,12 @@ fn batches() -> Value {
         "ChangeBatch": taken(&[], json!({
             "rev": or_null("integer"), "let_run": of("boolean"), "comment": of("string"),
         })),
+    })
+}
+
+/// Waves in answers, of a batch and of a rehearsal.
+fn waves() -> Value {
+    json!({
         "Wave": shown(&["wave", "who", "devices", "state", "waiting", "counts"], json!({
             "wave": of("integer"), "who": of("string"), "devices": of("integer"),
             "state": one_of(&["waiting", "running", "over"]), "waiting": of("integer"),
@@ -319,15 +342,6 @@ fn batches() -> Value {
         "Reason": shown(&["code", "text", "devices"], json!({
             "code": of("integer"), "text": of("string"), "devices": of("integer"),
         })),
-        "Batch": shown(&required, batch),
-        "Batches": page("batches", "Batch", Some("integer")),
-        "BatchProgress": shown(&with_progress, progress),
-        "BatchDevice": shown(&device, json!({
-            "device": of("string"), "from": of("string"), "status": of("string"),
-            "percent": or_null("integer"), "code": of("integer"), "text": of("string"),
-            "at": or_null("integer"), "attempt": of("integer"),
-        })),
-        "BatchDevices": page("devices", "BatchDevice", Some("integer")),
     })
 }
 
