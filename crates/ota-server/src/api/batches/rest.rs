@@ -159,7 +159,7 @@ async fn perform(
             let batch =
                 act_on(hub, now, (product, number), (&act, rev), rider, |hub, batch, rider| {
                     let shown = json!(BatchView::new(batch));
-                    Ok(once::mount(hub, &asked, rider, Some(&shown))?)
+                    once::mount(hub, &asked, rider, Some(&shown))
                 })?;
             Ok(json!(BatchView::new(&batch)))
         })
