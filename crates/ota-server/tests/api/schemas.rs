@@ -130,6 +130,28 @@ impl Calls<'_> {
         self.get(Op::RemoveProduct, "/products/GONE").await;
     }
 
+    async fn batches(&mut self) {
+        let batch = json!({ "version": "1.0.0", "module": null, "timeout": 60, "confirm": false,
+            "override": true, "devices": null, "from_versions": ["0.1.0"], "tag": "line:7",
+            "prefix": "d", "all": true, "comment": "first", "retries": 1, "retry_pause": 60,
+            "starts": null, "ends": null, "windows": [],
+            "waves": [{ "gate": { "person": true }, "stop": { "failures": 1 } }] });
+        self.make(Op::RehearseBatch, "/products/A/batches/rehearse", batch.clone()).await;
+        self.make(Op::StartBatch, "/products/A/batches", batch).await;
+        self.get(Op::Batches, "/products/A/batches").await;
+        self.get(Op::Batch, "/products/A/batches/1").await;
+        self.get(Op::BatchDevices, "/products/A/batches/1/devices").await;
+        let change = |comment: &str| json!({ "rev": null, "let_run": false, "comment": comment });
+        self.make(Op::ChangeBatch, "/products/A/batches/1", change("for the hall")).await;
+        let shown = self.get(Op::Batch, "/products/A/batches/1").await;
+        assert_eq!(shown["comment"], "for the hall");
+        for (op, word) in
+            [(Op::PauseBatch, "pause"), (Op::ResumeBatch, "resume"), (Op::CancelBatch, "cancel")]
+        {
+            self.make(op, &format!("/products/A/batches/1/{word}"), change("")).await;
+        }
+    }
+
     async fn people(&mut self) {
         let roles = json!({ "A": "viewer" });
         self.make(Op::AddPerson, "/people", json!({ "name": "ann", "roles": roles })).await;
@@ -185,25 +207,7 @@ async fn every_call_takes_and_answers_what_the_document_says() {
         calls.get(op, &format!("{task}/{word}")).await;
     }
     calls.get(Op::Tasks, "/products/A/tasks").await;
-    let batch = json!({ "version": "1.0.0", "module": null, "timeout": 60, "confirm": false,
-        "override": true, "devices": null, "from_versions": ["0.1.0"], "tag": "line:7",
-        "prefix": "d", "all": true, "comment": "first", "retries": 1, "retry_pause": 60,
-        "starts": null, "ends": null, "windows": [],
-        "waves": [{ "gate": { "person": true }, "stop": { "failures": 1 } }] });
-    calls.make(Op::RehearseBatch, "/products/A/batches/rehearse", batch.clone()).await;
-    calls.make(Op::StartBatch, "/products/A/batches", batch).await;
-    calls.get(Op::Batches, "/products/A/batches").await;
-    calls.get(Op::Batch, "/products/A/batches/1").await;
-    calls.get(Op::BatchDevices, "/products/A/batches/1/devices").await;
-    let change = |comment: &str| json!({ "rev": null, "let_run": false, "comment": comment });
-    calls.make(Op::ChangeBatch, "/products/A/batches/1", change("for the hall")).await;
-    let shown = calls.get(Op::Batch, "/products/A/batches/1").await;
-    assert_eq!(shown["comment"], "for the hall");
-    for (op, word) in
-        [(Op::PauseBatch, "pause"), (Op::ResumeBatch, "resume"), (Op::CancelBatch, "cancel")]
-    {
-        calls.make(op, &format!("/products/A/batches/1/{word}"), change("")).await;
-    }
+    calls.batches().await;
     calls.get(Op::Devices, "/products/A/devices").await;
     calls.get(Op::Device, "/products/A/devices/d1").await;
     calls.get(Op::History, "/products/A/devices/d1/history").await;
