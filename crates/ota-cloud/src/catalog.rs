@@ -1,8 +1,9 @@
 //! The firmware catalogue, and the standing rules of products.
 
+use core::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use ota_proto::{Identity, Md5};
+use ota_proto::{Identity, Md5, Order, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::Hold;
@@ -122,14 +123,17 @@ pub struct Listed {
     /// When it was added, in microseconds since 1970; 0 if unknown.
     #[serde(default)]
     pub made: u64,
+    /// The least version from which a device may be updated to it.
+    #[serde(default)]
+    pub needs: Option<String>,
 }
 
 impl Listed {
     /// Makes an offered image whose bytes are stored under this name.
     #[must_use]
     pub fn new(firmware: Firmware, image: Option<String>) -> Self {
-        let (name, description) = (String::new(), String::new());
-        Self { firmware, withdrawn: None, image, draft: false, name, description, made: 0 }
+        let (name, description, needs) = (String::new(), String::new(), None);
+        Self { firmware, withdrawn: None, image, draft: false, name, description, made: 0, needs }
     }
 
     /// The name of its row: product, module and version.
@@ -215,6 +219,19 @@ struct Entry {
     withdrawn: Option<String>,
     /// It is a draft.
     draft: bool,
+    /// The least version from which a device may be updated to it.
+    needs: Option<String>,
+}
+
+/// Whether a version is not below another: as Semantic Versioning, or else by its numbers. Versions
+/// of other forms cannot be compared.
+pub(crate) fn is_at_least(version: &str, least: &str) -> bool {
+    let (Ok(version), Ok(least)) = (Version::new(version), Version::new(least)) else {
+        return false;
+    };
+    let order = Order::SemVer.compare(&version, &least);
+    let order = order.or_else(|| Order::Numeric.compare(&version, &least));
+    order.is_some_and(Ordering::is_ge)
 }
 
 impl Catalog {
@@ -244,7 +261,7 @@ impl Catalog {
         let module = firmware.module();
         let shelf = self.products.entry(firmware.product_id.clone()).or_default();
         let shelf = shelf.entry(module).or_default();
-        let entry = Entry { firmware, withdrawn: None, draft: false };
+        let entry = Entry { firmware, withdrawn: None, draft: false, needs: None };
         shelf.firmware.insert(entry.firmware.version.clone(), entry);
         Ok(())
     }
@@ -259,11 +276,32 @@ impl Catalog {
         Ok(())
     }
 
+    /// The least version from which a device may be updated to an image.
+    #[must_use]
+    pub fn needs(&self, product_id: &str, module: &Module, version: &str) -> Option<&str> {
+        self.entry(product_id, module, version)?.needs.as_deref()
+    }
+
+    /// Checks whether a device that runs this version may be updated to an image.
+    ///
+    /// # Errors
+    /// [`TaskError::NeedsVersion`]; [`TaskError::DeviceHasNoFirmware`] if it never reported one.
+    pub fn check_needs(
+        &self,
+        (product_id, module, version): (&str, &Module, &str),
+        runs: Option<&str>,
+    ) -> Result<(), TaskError> {
+        let Some(least) = self.needs(product_id, module, version) else { return Ok(()) };
+        let runs = runs.ok_or(TaskError::DeviceHasNoFirmware)?;
+        if is_at_least(runs, least) { Ok(()) } else { Err(TaskError::NeedsVersion) }
+    }
+
     /// Sets whether an image is a draft, offered or withdrawn. Returns whether it exists.
     pub fn set_state(&mut self, listed: &Listed) -> bool {
         let Some(entry) = self.entry_mut(&listed.firmware) else { return false };
         entry.withdrawn.clone_from(&listed.withdrawn);
         entry.draft = listed.draft;
+        entry.needs.clone_from(&listed.needs);
         true
     }
 
@@ -407,5 +445,24 @@ impl Catalog {
 
     fn entry(&self, product_id: &str, module: &Module, version: &str) -> Option<&Entry> {
         self.products.get(product_id)?.get(module)?.firmware.get(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_at_least;
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        for (version, least) in
+            [("1.10.0", "1.9.0"), ("1.9.0", "1.9.0"), ("v2.0", "1.9.9.9"), ("1.0.0", "1.0.0-rc.1")]
+        {
+            assert!(is_at_least(version, least), "{version} {least}");
+        }
+        for (version, least) in
+            [("1.9.0", "1.10.0"), ("1.0.0-rc.1", "1.0.0"), ("nightly", "1.0.0"), ("1.0.0", "b7")]
+        {
+            assert!(!is_at_least(version, least), "{version} {least}");
+        }
     }
 }

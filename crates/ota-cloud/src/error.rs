@@ -70,6 +70,8 @@ pub enum TaskError {
     DeviceHasNoFirmware,
     /// The device reported a version that the task is not for.
     OtherVersion,
+    /// The firmware needs a newer version than the device runs.
+    NeedsVersion,
     /// The device has another task, or none.
     DeviceFirmwareTaskNotExist,
     /// The task is over.
@@ -126,6 +128,7 @@ impl fmt::Display for TaskError {
             Self::DeviceDisabled => "the device is disabled",
             Self::DeviceHasNoFirmware => "DeviceHasNoFirmware: it never reported a version",
             Self::OtherVersion => "the device runs a version that the task is not for",
+            Self::NeedsVersion => "the firmware needs a newer version than the device runs",
             Self::DeviceFirmwareTaskNotExist => "DeviceFirmwareTaskNotExist",
             Self::DeviceFirmwareTaskAlreadDone => "DeviceFirmwareTaskAlreadDone",
             Self::DeviceOtaTaskInProgress => "DeviceOtaTaskInProgress",

@@ -61,6 +61,10 @@ pub enum Op {
     ChangePerson,
     RemovePerson,
     Audit,
+    Modules,
+    AddModule,
+    ChangeModule,
+    RemoveModule,
 }
 
 /// The scope of a call.
@@ -123,6 +127,8 @@ macro_rules! product {
 
 const PRODUCT: &str = product!("");
 const REGISTRATION: &str = product!("/registration");
+const MODULES: &str = product!("/modules");
+const MODULE: &str = product!("/modules/{module}");
 const DEVICES: &str = product!("/devices");
 const DEVICE: &str = product!("/devices/{name}");
 const BATCHES: &str = product!("/batches");
@@ -130,7 +136,7 @@ const BATCH: &str = product!("/batches/{batch}");
 const FIRMWARE: &str = product!("/firmware/{version}");
 const OF_MODULE: &[&str] = &["module"];
 const UPLOAD: &[&str] =
-    &["description", "md5", "module", "name", "sha256", "state", "user_defined"];
+    &["description", "md5", "module", "name", "needs", "sha256", "state", "user_defined"];
 const FILTERS: &[&str] =
     &["after", "limit", "module", "prefix", "tag", "task", "unreported", "version"];
 
@@ -163,6 +169,10 @@ pub const OPERATIONS: &[Operation] = &[
         200,
         "Say which devices may register themselves, and how many, or give the product's secret",
     ),
+    row(Op::Modules, ("GET", MODULES, &[]), LOOK, 200, "The modules that have words for people"),
+    row(Op::AddModule, ("POST", MODULES, &[]), PUBLISH, 201, "Name a module for people"),
+    row(Op::ChangeModule, ("PATCH", MODULE, &[]), PUBLISH, 200, "Rename a module"),
+    row(Op::RemoveModule, ("DELETE", MODULE, &[]), PUBLISH, 204, "Remove the name of a module"),
     row(
         Op::Events,
         ("GET", "/api/v1/events", &["after", "device", "product"]),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::call::Query;
 use super::input::{read_json, text};
 use super::problem::{Code, Problem};
-use crate::catalog::{Firmware, Listed};
+use crate::catalog::{Firmware, Listed, is_at_least};
 use crate::device::TaskOptions;
 use crate::module::{Module, is_word};
 
@@ -68,6 +68,7 @@ pub struct NewFirmware {
     name: String,
     description: String,
     draft: bool,
+    needs: Option<String>,
     md5: Option<[u8; 16]>,
     sha256: Option<[u8; 32]>,
 }
@@ -89,6 +90,7 @@ impl NewFirmware {
         let words = (of("name"), of("description"));
         let mut new = Self::new(product, version, fw_type, words.0, words.1, user_defined)?;
         new.draft = draft;
+        new.needs = query.get("needs").map(least).transpose()?;
         new.md5 = query.get("md5").map(|text| digest("md5", text)).transpose()?;
         new.sha256 = query.get("sha256").map(|text| digest("sha256", text)).transpose()?;
         Ok(new)
@@ -118,8 +120,18 @@ impl NewFirmware {
         }
         check_words(&name, &description)?;
         let (product, version) = (product.to_owned(), version.to_owned());
-        let (draft, md5, sha256) = (false, None, None);
-        Ok(Self { product, version, fw_type, user_defined, name, description, draft, md5, sha256 })
+        Ok(Self {
+            product,
+            version,
+            fw_type,
+            user_defined,
+            name,
+            description,
+            draft: false,
+            needs: None,
+            md5: None,
+            sha256: None,
+        })
     }
 
     /// Checks whether a body of this length, if it is stated, is allowed.
@@ -161,6 +173,7 @@ impl NewFirmware {
         }
         let mut listed = Listed::new(firmware, image);
         (listed.draft, listed.name, listed.description) = (self.draft, self.name, self.description);
+        listed.needs = self.needs;
         listed
     }
 }
@@ -168,6 +181,15 @@ impl NewFirmware {
 fn check_words(name: &str, description: &str) -> Result<(), Problem> {
     text("name", name, MAX_NAME)?;
     text("description", description, MAX_DESCRIPTION)
+}
+
+/// The least version from which a device may be updated.
+fn least(text: &str) -> Result<String, Problem> {
+    // Nothing is comparable with a version that is not with itself.
+    if is_word(text, b"._-") && is_at_least(text, text) {
+        return Ok(text.to_owned());
+    }
+    Err(Problem::field("needs", "a version of numbers like 1.4.0, with an optional pre-release"))
 }
 
 fn digest<const N: usize>(field: &'static str, text: &str) -> Result<[u8; N], Problem> {
@@ -188,6 +210,8 @@ pub struct ChangeFirmware {
     pub name: Option<String>,
     /// A description for people.
     pub description: Option<String>,
+    /// The least version from which a device may be updated to it; empty for any.
+    pub needs: Option<String>,
 }
 
 impl ChangeFirmware {
@@ -199,6 +223,10 @@ impl ChangeFirmware {
         let change: Self = read_json(body)?;
         let of = |text: &Option<String>| text.clone().unwrap_or_default();
         check_words(&of(&change.name), &of(&change.description))?;
+        match change.needs.as_deref() {
+            None | Some("") => {}
+            Some(needs) => drop(least(needs)?),
+        }
         Ok(change)
     }
 
@@ -208,7 +236,7 @@ impl ChangeFirmware {
     /// [`Code::Invalid`].
     pub fn words(name: String, description: Option<String>) -> Result<Self, Problem> {
         check_words(&name, description.as_deref().unwrap_or(""))?;
-        Ok(Self { state: None, name: Some(name), description })
+        Ok(Self { name: Some(name), description, ..Self::default() })
     }
 
     /// Changes a row.
@@ -237,6 +265,9 @@ impl ChangeFirmware {
         }
         if let Some(description) = self.description {
             listed.description = description;
+        }
+        if let Some(needs) = self.needs {
+            listed.needs = Some(needs).filter(|needs| !needs.is_empty());
         }
         Ok(())
     }
@@ -268,6 +299,8 @@ pub struct FirmwareView<'a> {
     pub description: &'a str,
     /// The text for devices.
     pub user_defined: Option<&'a str>,
+    /// The least version from which a device may be updated to it.
+    pub needs: Option<&'a str>,
 }
 
 impl<'a> FirmwareView<'a> {
@@ -287,6 +320,7 @@ impl<'a> FirmwareView<'a> {
             name: &listed.name,
             description: &listed.description,
             user_defined: firmware.user_defined.as_deref(),
+            needs: listed.needs.as_deref(),
         }
     }
 }

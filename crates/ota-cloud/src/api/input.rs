@@ -109,6 +109,9 @@ pub struct NewDevice {
     /// Its secret in Base64; generated if missing.
     #[serde(default)]
     pub secret: Option<String>,
+    /// Its certificate in PEM, instead of a secret.
+    #[serde(default)]
+    pub certificate: Option<String>,
     /// Its tags.
     #[serde(default, deserialize_with = "tags")]
     pub tags: BTreeMap<String, String>,
@@ -127,7 +130,8 @@ impl NewDevice {
     /// Makes one of this name, without a secret and tags.
     #[cfg(feature = "table")]
     pub(crate) fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), secret: None, tags: BTreeMap::new(), disabled: false }
+        let (name, tags) = (name.to_owned(), BTreeMap::new());
+        Self { name, secret: None, certificate: None, tags, disabled: false }
     }
 
     /// Reads a body.
@@ -141,7 +145,9 @@ impl NewDevice {
 
     pub(crate) fn check(&self) -> Result<(), Problem> {
         Identity::new("P", &self.name).map_err(|why| Problem::field("name", why.to_string()))?;
-        self.given()?;
+        if self.given()?.is_some() && self.certificate.is_some() {
+            return Err(Problem::field("certificate", "a device has a secret or a certificate"));
+        }
         check_tags(&self.tags)
     }
 
@@ -184,7 +190,8 @@ pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
         let secret = Some(cell(1).to_owned()).filter(|secret| !secret.is_empty());
         let tags = tags_of_csv(cell(2)).ok_or_else(|| wrong("write tags NAME=VALUE;NAME=VALUE"))?;
         let disabled = flag(cell(3)).ok_or_else(|| wrong("disabled is true or false"))?;
-        let new = NewDevice { name: cell(0).to_owned(), secret, tags, disabled };
+        let (name, certificate) = (cell(0).to_owned(), None);
+        let new = NewDevice { name, secret, certificate, tags, disabled };
         new.check().map_err(|why| wrong(&why.detail))?;
         if !names.insert(new.name.clone()) {
             return Err(wrong("the name occurs twice"));

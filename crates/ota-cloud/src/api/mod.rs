@@ -11,6 +11,7 @@ mod firmware;
 mod form;
 mod input;
 mod key;
+mod module;
 mod multipart;
 mod once;
 mod openapi;
@@ -37,6 +38,7 @@ pub(crate) use input::{MAX_ROWS, flag, tags_of_csv};
 #[cfg(feature = "table")]
 pub(crate) use key::hex;
 pub use key::{Caller, Grant, Key, KeyText, Right, Role};
+pub use module::{ChangeModule, NamedModuleView, NewModule};
 pub use multipart::{Multipart, Part};
 pub use once::Once;
 pub use openapi::describe;

@@ -33,6 +33,8 @@ pub enum Code {
     UnknownTask,
     /// The product has no such batch.
     UnknownBatch,
+    /// The product has no such named module.
+    UnknownModule,
     /// The path exists, but not with this method.
     BadMethod,
     /// It exists already.
@@ -75,6 +77,7 @@ impl Code {
             Self::UnknownFirmware => "unknown-firmware",
             Self::UnknownTask => "unknown-task",
             Self::UnknownBatch => "unknown-batch",
+            Self::UnknownModule => "unknown-module",
             Self::BadMethod => "bad-method",
             Self::Exists => "exists",
             Self::WrongState => "wrong-state",
@@ -104,7 +107,8 @@ impl Code {
             | Self::UnknownPerson
             | Self::UnknownFirmware
             | Self::UnknownTask
-            | Self::UnknownBatch => 404,
+            | Self::UnknownBatch
+            | Self::UnknownModule => 404,
             Self::BadMethod => 405,
             Self::Exists | Self::WrongState | Self::InUse | Self::Conflict => 409,
             Self::KeyReused => 422,
@@ -192,6 +196,7 @@ impl From<TaskError> for Problem {
             | TaskError::DeviceDisabled
             | TaskError::DeviceHasNoFirmware
             | TaskError::OtherVersion
+            | TaskError::NeedsVersion
             | TaskError::DeviceFirmwareTaskAlreadDone
             | TaskError::DeviceOtaTaskInProgress
             | TaskError::FirmwareIsDraft

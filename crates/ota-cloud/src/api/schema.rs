@@ -98,6 +98,17 @@ fn common() -> Value {
             "secret": or_null("string"),
         })),
         "Products": page("products", "Product", None),
+        "NewModule": taken(&["module"], json!({
+            "module": of("string"), "name": of("string"), "description": of("string"),
+        })),
+        "ChangeModule": taken(&[], json!({
+            "name": or_null("string"), "description": or_null("string"),
+        })),
+        "NamedModule": shown(&["module", "name", "description", "made"], json!({
+            "module": of("string"), "name": of("string"), "description": of("string"),
+            "made": of("integer"),
+        })),
+        "NamedModules": page("modules", "NamedModule", None),
         "NewKey": taken(&["name", "role"], json!({
             "name": of("string"), "role": one_of(ROLES), "product": or_null("string"),
         })),
@@ -146,8 +157,8 @@ fn devices() -> Value {
     let tags = || map_of(of("string"));
     json!({
         "NewDevice": taken(&["name"], json!({
-            "name": of("string"), "secret": or_null("string"), "tags": tags(),
-            "disabled": of("boolean"),
+            "name": of("string"), "secret": or_null("string"),
+            "certificate": or_null("string"), "tags": tags(), "disabled": of("boolean"),
         })),
         "MadeDevice": shown(&["product", "name", "made"], json!({
             "product": of("string"), "name": of("string"), "made": of("boolean"),
@@ -358,17 +369,20 @@ fn firmware() -> Value {
         "name",
         "description",
         "user_defined",
+        "needs",
     ];
     json!({
         "ChangeFirmware": taken(&[], json!({
             "state": { "type": ["string", "null"], "enum": ["draft", "released", "withdrawn", null] },
             "name": or_null("string"), "description": or_null("string"),
+            "needs": or_null("string"),
         })),
         "Firmware": shown(&required, json!({
             "product": of("string"), "version": of("string"), "module": of("string"),
             "state": one_of(STATES), "why": or_null("string"), "size": of("integer"),
             "md5": of("string"), "sha256": or_null("string"), "name": of("string"),
             "description": of("string"), "user_defined": or_null("string"),
+            "needs": or_null("string"),
         })),
         "FirmwareList": page("firmware", "Firmware", None),
     })
@@ -380,6 +394,8 @@ pub(super) fn body(op: Op) -> Option<Value> {
     let content = match op {
         Op::AddProduct => json("NewProduct"),
         Op::ChangeRegistration => json("ChangeRegistration"),
+        Op::AddModule => json("NewModule"),
+        Op::ChangeModule => json("ChangeModule"),
         Op::AddKey => json("NewKey"),
         Op::AddPerson => json("NewPerson"),
         Op::ChangePerson => json("ChangePerson"),
@@ -417,6 +433,8 @@ pub(super) fn answer(op: Op) -> Option<Value> {
         Op::Products => json(of_name("Products")),
         Op::AddProduct | Op::Product => json(of_name("Product")),
         Op::Registration | Op::ChangeRegistration => json(of_name("Registration")),
+        Op::Modules => json(of_name("NamedModules")),
+        Op::AddModule | Op::ChangeModule => json(of_name("NamedModule")),
         Op::Keys => json(of_name("Keys")),
         Op::AddKey => json(of_name("MadeKey")),
         Op::People => json(of_name("People")),
@@ -450,6 +468,7 @@ pub(super) fn answer(op: Op) -> Option<Value> {
         | Op::RemoveKey
         | Op::RemovePerson
         | Op::RemoveDevice
+        | Op::RemoveModule
         | Op::RemoveFirmware => return None,
     })
 }

@@ -160,6 +160,11 @@ pub enum NotOffered {
     AwaitingConfirm,
     /// It is not subscribed to its update topic.
     NotSubscribed,
+    /// The firmware needs a newer version than it runs.
+    NeedsVersion {
+        /// The least version.
+        least: String,
+    },
     /// The firmware is not in the catalogue.
     NoFirmware,
     /// Its wave of this batch has not begun.
@@ -200,6 +205,7 @@ impl NotOffered {
             Self::OtherModule => "other-module",
             Self::AwaitingConfirm => "awaiting-confirm",
             Self::NotSubscribed => "not-subscribed",
+            Self::NeedsVersion { .. } => "needs-version",
             Self::NoFirmware => "no-firmware",
             Self::HeldByWave { .. } => "held-by-wave",
             Self::BatchPaused { .. } => "batch-paused",
@@ -217,6 +223,7 @@ impl NotOffered {
             Self::UnknownModule
                 | Self::AttemptsUsed { .. }
                 | Self::NotSubscribed
+                | Self::NeedsVersion { .. }
                 | Self::NoFirmware
                 | Self::Withdrawn { .. }
         )
@@ -239,6 +246,9 @@ impl fmt::Display for NotOffered {
             Self::OtherModule => "its open task is for another module",
             Self::AwaitingConfirm => "a person has to agree first",
             Self::NotSubscribed => "it is not subscribed to its update topic",
+            Self::NeedsVersion { least } => {
+                return write!(f, "the firmware needs at least version {least}");
+            }
             Self::NoFirmware => "the firmware is not in the catalogue",
             Self::HeldByWave { batch } => {
                 return write!(f, "it waits in batch {batch} for its wave");

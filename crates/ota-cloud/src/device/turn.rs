@@ -412,6 +412,7 @@ impl<'a> Turn<'a> {
             return Err(TaskError::DeviceFirmwareIsUpdated);
         }
         options.check_source(runs)?;
+        self.context.catalog.check_needs((product, &options.module, target), runs)?;
         self.begin(&options.module, target, options, false, self.now);
         Ok(())
     }
@@ -614,10 +615,14 @@ impl<'a> Turn<'a> {
         if catalog.get(product, module, version).is_none() {
             return Err(NotOffered::NoFirmware);
         }
-        match catalog.withdrawn(product, module, version) {
-            Some(why) => Err(NotOffered::Withdrawn { why: why.into() }),
-            None => Ok(()),
+        if let Some(why) = catalog.withdrawn(product, module, version) {
+            return Err(NotOffered::Withdrawn { why: why.into() });
         }
+        let runs = self.device.reported(module).map(|known| known.version.as_str());
+        let needs = catalog.needs(product, module, version).unwrap_or("");
+        catalog
+            .check_needs((product, module, version), runs)
+            .map_err(|_| NotOffered::NeedsVersion { least: needs.into() })
     }
 
     /// Schedules an offer for the open task, or waits until the device is back.

@@ -140,7 +140,9 @@ impl From<&Problem> for ApiError {
             api::Code::UnknownFirmware => Code::FirmwareNotExist,
             api::Code::UnknownTask => Code::DeviceFirmwareTaskNotExist,
             api::Code::UnknownBatch => Code::FirmwareTaskNotExist,
-            api::Code::UnknownKey | api::Code::UnknownPerson => Code::ResourceNotFound,
+            api::Code::UnknownKey | api::Code::UnknownPerson | api::Code::UnknownModule => {
+                Code::ResourceNotFound
+            }
             api::Code::BadMethod | api::Code::BadType => Code::InvalidRequest,
             api::Code::Exists | api::Code::WrongState | api::Code::InUse => Code::FailedOperation,
             api::Code::TooLarge => Code::LimitExceeded,
@@ -170,7 +172,7 @@ impl From<TaskError> for ApiError {
             TaskError::DeviceFirmwareIsUpdated => Code::DeviceFirmwareIsUpdated,
             TaskError::DeviceDisabled => Code::DeviceIsNotEnabled,
             TaskError::DeviceHasNoFirmware => Code::DeviceHasNoFirmware,
-            TaskError::OtherVersion => Code::UpdateVersionNotMatch,
+            TaskError::OtherVersion | TaskError::NeedsVersion => Code::UpdateVersionNotMatch,
             TaskError::DeviceFirmwareTaskNotExist => Code::DeviceFirmwareTaskNotExist,
             TaskError::DeviceFirmwareTaskAlreadDone => Code::DeviceFirmwareTaskAlreadDone,
             TaskError::DeviceOtaTaskInProgress => Code::DeviceOtaTaskInProgress,

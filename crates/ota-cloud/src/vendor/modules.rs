@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::error::{ApiError, Code};
+use crate::api::is_hidden;
 use crate::device::BadState;
 use crate::module::Module;
 
@@ -46,7 +47,7 @@ impl NamedModule {
         now: Instant,
     ) -> Result<Self, ApiError> {
         let bad = |text: &Option<String>| {
-            text.as_ref().is_some_and(|t| t.len() > MAX_TEXT || t.chars().any(char::is_control))
+            text.as_ref().is_some_and(|t| t.len() > MAX_TEXT || t.chars().any(is_hidden))
         };
         if bad(&name) || bad(&remark) {
             let what = "Name and Remark have at most 256 bytes, and no control characters";

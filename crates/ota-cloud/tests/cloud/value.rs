@@ -196,6 +196,7 @@ fn a_reason_that_asks_for_a_person_is_trouble() {
         (NotOffered::WaitsForSession, false),
         (NotOffered::OtherModule, false),
         (NotOffered::NotSubscribed, true),
+        (NotOffered::NeedsVersion { least: why() }, true),
         (NotOffered::NoFirmware, true),
         (NotOffered::Withdrawn { why: why() }, true),
     ] {

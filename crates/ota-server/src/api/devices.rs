@@ -123,11 +123,11 @@ pub(super) fn register(
             shown.push(json!({ "product": product, "name": new.name, "made": false }));
             continue;
         }
-        let (secret, given) = secret_of(&new)?;
-        rider.secrets.push(hub.keys.sealed(&device, Some(&Proof::Secret(secret.clone())))?);
+        let (proof, made) = proof_of(&new)?;
+        rider.secrets.push(hub.keys.sealed(&device, Some(&proof))?);
         rider.audit.push(audit(now, &new.name));
         let mut line = json!({ "product": product, "name": new.name, "made": true });
-        if let (Value::Object(line), false) = (&mut line, given) {
+        if let (Value::Object(line), Some(secret)) = (&mut line, made) {
             line.insert("secret".into(), base64(&secret).into());
         }
         shown.push(line);
@@ -154,14 +154,19 @@ pub(super) fn register(
     Ok(answer)
 }
 
-/// A device's secret, and whether the caller provided it.
-fn secret_of(new: &NewDevice) -> Result<(Vec<u8>, bool), Failed> {
+/// What a device proves itself with, and its secret if it was generated.
+fn proof_of(new: &NewDevice) -> Result<(Proof, Option<Vec<u8>>), Failed> {
+    if let Some(pem) = &new.certificate {
+        let leaf = crate::tls::leaf(pem.as_bytes());
+        let leaf = leaf.map_err(|why| Problem::field("certificate", why.to_string()))?;
+        return Ok((Proof::Certificate(leaf), None));
+    }
     if let Some(secret) = new.given()? {
-        return Ok((secret.expose().to_vec(), true));
+        return Ok((Proof::Secret(secret.expose().to_vec()), None));
     }
     let no = |_| Problem::new(Code::Internal, "the system provides no random numbers");
     let bytes: [u8; 16] = random().map_err(no)?;
-    Ok((bytes.to_vec(), false))
+    Ok((Proof::Secret(bytes.to_vec()), Some(bytes.to_vec())))
 }
 
 /// In the format of the devices' configuration.

@@ -15,6 +15,7 @@ mod image;
 mod keys;
 mod known;
 mod limits;
+mod modules;
 mod once;
 mod password;
 mod people;
@@ -338,6 +339,10 @@ impl Api {
             Op::RemoveProduct => products::remove(self, asked).await,
             Op::Registration => products::registration(self, asked).await,
             Op::ChangeRegistration => products::change_registration(self, asked).await,
+            Op::Modules => modules::list(self, asked).await,
+            Op::AddModule => modules::add(self, asked).await,
+            Op::ChangeModule => modules::change(self, asked).await,
+            Op::RemoveModule => modules::remove(self, asked).await,
             Op::Keys => keys::list(self).await,
             Op::AddKey => keys::add(self, asked).await,
             Op::RemoveKey => keys::remove(self, asked).await,

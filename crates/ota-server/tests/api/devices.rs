@@ -295,3 +295,29 @@ async fn whose_login_was_refused_is_told_to_its_product_only() {
     assert_eq!((&a[0]["client_id"], &a[0]["why"]), (&"Ax1".into(), &"no such device".into()));
     assert_eq!((&ad[0]["client_id"], &ad[0]["times"]), (&"Ad1".into(), &2.into()));
 }
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_device_with_a_certificate_has_no_password_and_needs_a_real_one() {
+    let site = Site::new().await;
+    site.product("A", &[]).await;
+    let pem = rcgen::generate_simple_self_signed(["d1".to_owned()]).unwrap().cert.pem();
+    let add = |body: serde_json::Value| {
+        let body = body.to_string();
+        let site = &site;
+        async move { site.call("POST", "/products/A/devices", &body).await }
+    };
+    let secret = "MDEyMzQ1Njc4OWFiY2RlZg==";
+    for body in [
+        serde_json::json!({ "name": "d1", "certificate": "no PEM" }),
+        serde_json::json!({ "name": "d1", "certificate": pem, "secret": secret }),
+    ] {
+        let refused = add(body).await;
+        assert_eq!(refused.json()["field"], "certificate");
+        assert_eq!(refused.problem(400), "invalid");
+    }
+    let added = add(serde_json::json!({ "name": "d1", "certificate": pem })).await.expect(201);
+    assert_eq!((&added["made"], &added["secret"]), (&true.into(), &serde_json::Value::Null));
+    let (_, code) = Device::log_in(&site, "d1", secret).await;
+    assert_ne!(code, 0);
+}

@@ -125,6 +125,42 @@ async fn an_upload_that_is_cut_leaves_nothing_and_can_be_made_again() {
 }
 
 #[tokio::test]
+async fn a_firmware_that_needs_a_version_is_for_devices_that_run_it_or_a_newer_one() {
+    let site = durable().await;
+    for wrong in ["nightly", "1.0%2F2", "", "1.0%E2%80%AE"] {
+        let path = format!("/products/A/firmware/3.0.0?needs={wrong}");
+        assert_eq!(upload(&site, &path, b"3").await.problem(400), "invalid", "{wrong}");
+    }
+    let path = "/products/A/firmware/3.0.0";
+    let added = upload(&site, &format!("{path}?needs=2.0.0"), b"3").await.expect(201);
+    assert_eq!(added["needs"], "2.0.0");
+    let secret = made(&site, "d1").await;
+    let update = r#"{"version":"3.0.0"}"#;
+    let begin = || site.call("POST", "/products/A/devices/d1/updates", update);
+    // It never said what it runs.
+    assert_eq!(begin().await.problem(409), "wrong-state");
+    let _device = Device::start(&site, "d1", &secret, "1.10.0").await;
+    let refused = begin().await;
+    assert!(String::from_utf8_lossy(&refused.body).contains("newer version"));
+    assert_eq!(refused.problem(409), "wrong-state");
+    let batch = r#"{"version":"3.0.0","all":true}"#;
+    let batch = site.call("POST", "/products/A/batches", batch).await.expect(201);
+    let rows = site.get(&format!("/products/A/batches/{}/devices", batch["batch"])).await;
+    let row = rows.expect(200)["devices"][0].clone();
+    assert_eq!(row["status"], "failed");
+    assert!(row["text"].as_str().unwrap().contains("newer version"), "{row}");
+
+    let site = Site::durable(site.end().await).await;
+    let wrong = site.call("PATCH", path, r#"{"needs":"x"}"#).await;
+    assert_eq!(wrong.problem(400), "invalid");
+    let any = site.call("PATCH", path, r#"{"needs":""}"#).await.expect(200);
+    assert_eq!(any["needs"], Value::Null);
+    site.call("PATCH", path, r#"{"needs":"1.9"}"#).await.expect(200);
+    let _device = Device::start(&site, "d1", &secret, "1.10.0").await;
+    site.call("POST", "/products/A/devices/d1/updates", update).await.expect(201);
+}
+
+#[tokio::test]
 async fn an_upload_that_drips_ends_and_gives_its_place_back() {
     let folder = tempfile::tempdir().unwrap();
     let (data, http_patience) = (Some(folder.path().join("data")), Duration::from_millis(200));

@@ -76,6 +76,7 @@ async fn ids_of_another_product_are_unknown_ones_byte_for_byte() {
                 .replace("{task}", "0-1")
                 .replace("{version}", "1.0.0")
                 .replace("{batch}", "1")
+                .replace("{module}", "bms")
         };
         for (key, body) in keys.iter().zip(bodies).chain(keys.iter().zip(["evil", ""])) {
             let method = operation.method;

@@ -259,3 +259,36 @@ async fn what_comes_for_a_removed_product_is_taken_by_nobody() {
         assert_eq!(site.call("DELETE", "/products/A", "").await.status, 204);
     }
 }
+
+#[tokio::test]
+async fn a_module_is_named_once_for_both_apis_and_stays_while_it_has_firmware() {
+    let site = durable().await;
+    site.product("A", &[]).await;
+    let path = "/products/A/modules";
+    for wrong in [
+        r#"{"module":"mcu"}"#,
+        r#"{"module":"a/b"}"#,
+        r#"{"module":"bms","name":"a\u202eb"}"#,
+        r#"{"name":"x"}"#,
+    ] {
+        assert_eq!(site.call("POST", path, wrong).await.problem(400), "invalid", "{wrong}");
+    }
+    let hidden = json!({ "ProductId": "A", "FwType": "bms", "Name": "a\u{202e}b" });
+    assert_eq!(site.refused("CreateOtaModule", hidden).await, "InvalidParameterValue");
+    let new = r#"{"module":"bms","name":"battery"}"#;
+    site.call("POST", path, new).await.expect(201);
+    assert_eq!(site.call("POST", path, new).await.problem(409), "exists");
+    let both = site.act("ListProductOtaModules", of("A")).await;
+    assert_eq!(both["Modules"][2]["Name"], "battery");
+    let headers = format!("Authorization: Bearer {}\r\n", site.key);
+    let firmware = "/products/A/firmware/1.0.0?module=bms";
+    site.raw("POST", firmware, &headers, b"bms").await.expect(201);
+    let one = "/products/A/modules/bms";
+    assert_eq!(site.call("DELETE", one, "").await.problem(409), "in-use");
+    site.call("DELETE", firmware, "").await.expect(204);
+
+    let site = Site::durable(site.end().await).await;
+    site.call("DELETE", one, "").await.expect(204);
+    assert_eq!(site.call("DELETE", one, "").await.problem(404), "unknown-module");
+    assert_eq!(site.get(path).await.expect(200), json!({ "modules": [] }));
+}

@@ -126,6 +126,13 @@ impl Calls<'_> {
         self.get(Op::Registration, "/products/A/registration").await;
         let change = json!({ "mode": "any", "limit": 7, "secret": "ABCDEFGHIJKLMNOPQRSTUVWX" });
         self.make(Op::ChangeRegistration, "/products/A/registration", change).await;
+        let new = json!({ "module": "bms", "name": "battery", "description": "by S" });
+        self.make(Op::AddModule, "/products/A/modules", new).await;
+        self.get(Op::Modules, "/products/A/modules").await;
+        let change = json!({ "name": "cells", "description": null });
+        let changed = self.make(Op::ChangeModule, "/products/A/modules/bms", change).await;
+        assert_eq!((&changed["name"], &changed["description"]), (&json!("cells"), &json!("by S")));
+        self.get(Op::RemoveModule, "/products/A/modules/bms").await;
         self.site.product("GONE", &[]).await;
         self.get(Op::RemoveProduct, "/products/GONE").await;
     }
@@ -182,7 +189,8 @@ async fn every_call_takes_and_answers_what_the_document_says() {
 
     calls.people().await;
     let secret = "MDEyMzQ1Njc4OWFiY2RlZg==";
-    let new = json!({ "name": "d1", "secret": secret, "tags": { "line": "7" }, "disabled": false });
+    let new = json!({ "name": "d1", "secret": secret, "certificate": null, "disabled": false,
+        "tags": { "line": "7" } });
     calls.make(Op::AddDevices, "/products/A/devices", new).await;
     let csv = format!("Authorization: Bearer {}\r\nContent-Type: text/csv\r\n", site.key);
     let many = site.raw("POST", "/products/A/devices", &csv, b"d1\nd2,,line=8,true\n").await;
@@ -193,7 +201,7 @@ async fn every_call_takes_and_answers_what_the_document_says() {
     calls.hold(Op::AddFirmware, &added);
     calls.get(Op::FirmwareList, "/products/A/firmware").await;
     calls.get(Op::Firmware, one).await;
-    let change = json!({ "state": "released", "name": "n", "description": "d" });
+    let change = json!({ "state": "released", "name": "n", "description": "d", "needs": "0.1.0" });
     calls.make(Op::ChangeFirmware, one, change).await;
 
     let mut device = Device::start(&site, "d1", secret, "0.1.0").await;

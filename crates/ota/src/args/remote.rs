@@ -125,6 +125,9 @@ pub(crate) enum DeviceCommand {
         /// The file with a secret in Base64, instead of a generated one.
         #[arg(long, value_name = "FILE")]
         secret_file: Option<PathBuf>,
+        /// The file with its certificate in PEM, instead of a secret; for `serve --tls-client-ca`.
+        #[arg(long, value_name = "FILE", conflicts_with = "secret_file")]
+        certificate_file: Option<PathBuf>,
         #[command(flatten)]
         remote: Remote,
     },
@@ -252,6 +255,9 @@ pub(crate) struct FirmwareAdd {
     /// A text for devices in each offer.
     #[arg(long, value_name = "TEXT")]
     pub(crate) user_defined: Option<String>,
+    /// The least version from which a device may be updated to it.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) needs: Option<String>,
     /// The expected SHA-256 of the bytes.
     #[arg(long, value_name = "HEX")]
     pub(crate) sha256: Option<String>,

@@ -1,5 +1,7 @@
 //! `ota cloud device …`.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::{Client, part, query, split, table};
@@ -14,8 +16,9 @@ pub(crate) fn run(command: &DeviceCommand) -> Result<(), Failure> {
             list(&Client::new(remote)?, product, filters)
         }
         DeviceCommand::Show { device, remote } => show(&Client::new(remote)?, device),
-        DeviceCommand::Add { device, secret_file, remote } => {
-            add(&Client::new(remote)?, device, secret_file.as_deref())
+        DeviceCommand::Add { device, secret_file, certificate_file, remote } => {
+            let files = [("secret", secret_file), ("certificate", certificate_file)];
+            add(&Client::new(remote)?, device, files)
         }
         DeviceCommand::Disable { device, remote } => able(&Client::new(remote)?, device, true),
         DeviceCommand::Enable { device, remote } => able(&Client::new(remote)?, device, false),
@@ -84,13 +87,15 @@ fn show(client: &Client, device: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn add(client: &Client, device: &str, secret: Option<&std::path::Path>) -> Result<(), Failure> {
+fn add(client: &Client, device: &str, files: [(&str, &Option<PathBuf>); 2]) -> Result<(), Failure> {
     let (product, name) = split(device)?;
     let mut body = json!({ "name": name });
-    if let (Some(path), Value::Object(fields)) = (secret, &mut body) {
-        let text = std::fs::read_to_string(path);
-        let text = text.map_err(|why| Failure::usage(format!("--secret-file: {why}")))?;
-        fields.insert("secret".into(), text.trim().into());
+    for (field, path) in files {
+        if let (Some(path), Value::Object(fields)) = (path, &mut body) {
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|why| Failure::usage(format!("--{field}-file: {why}")))?;
+            fields.insert(field.into(), text.trim().into());
+        }
     }
     let made = client.post(&format!("/products/{}/devices", part(product)), &body)?;
     client.show(&made, |made| match made["secret"].as_str() {

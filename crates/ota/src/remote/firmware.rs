@@ -68,6 +68,7 @@ fn add(client: &Client, args: &FirmwareAdd) -> Result<(), Failure> {
         ("name", &args.name),
         ("description", &args.description),
         ("user_defined", &args.user_defined),
+        ("needs", &args.needs),
         ("sha256", &args.sha256),
         ("md5", &args.md5),
     ] {

@@ -9,13 +9,12 @@ mod rest;
 mod tests;
 mod walk;
 
-use ota_cloud::TaskError;
 use ota_cloud::api::{Code, Grant, Problem};
 use ota_cloud::batch::Batch;
 use ota_cloud::campaign::{
     BatchRef, CampaignChange, CampaignInput, Scale, Slot, count_name, count_prefix,
 };
-use ota_cloud::{Finish, Status, Task};
+use ota_cloud::{Device, Finish, Status, Task, TaskError};
 use ota_proto::{Identity, Instant};
 use ota_store::{DeviceKey, Item, Kind, Read, Store, StoreError};
 
@@ -270,6 +269,12 @@ fn begin_some(
             }
             seen => seen?,
         };
+        // Before another task of it is cancelled for this one.
+        if let Some(Err(why)) = seen.as_ref().map(|seen| needs(cloud, batch, &seen.device)) {
+            batch.take_on(now, &name, None);
+            batch.refuse(now, &name, why.to_string());
+            continue;
+        }
         let device = seen.as_ref().map(|seen| (&seen.device, seen.disabled));
         let Some(begin) = batch.take_on(now, &name, device) else { continue };
         if let Some(task) = begin.cancel {
@@ -280,6 +285,13 @@ fn begin_some(
         inputs.push((identity, Input::Start { target, options }));
     }
     Ok(inputs)
+}
+
+/// Whether a device runs what the batch's firmware needs.
+fn needs(cloud: &Cloud, batch: &Batch, device: &Device) -> Result<(), TaskError> {
+    let module = &batch.options.module;
+    let runs = device.reported(module).map(|known| known.version.as_str());
+    cloud.catalog().check_needs((&batch.product, module, &batch.version), runs)
 }
 
 /// Inputs for some of a batch's devices, by their tasks of the batch.
