@@ -67,6 +67,7 @@
 
 #[cfg(feature = "mqtt")]
 mod acks;
+pub mod alert;
 #[cfg(feature = "api")]
 pub mod api;
 #[cfg(feature = "api")]
@@ -75,6 +76,7 @@ pub mod batch;
 pub mod broker;
 pub mod campaign;
 mod catalog;
+pub mod certificate;
 mod cloud;
 pub mod device;
 #[cfg(feature = "mqtt")]

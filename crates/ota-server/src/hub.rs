@@ -4,6 +4,8 @@
 
 #![allow(clippy::disallowed_types, reason = "sessions are looked up; nothing goes by their order")]
 
+mod alerts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::fmt;
@@ -30,6 +32,8 @@ use ota_cloud::device;
 use ota_cloud::endpoint::{Event, Login, Refusal, matches};
 use ota_cloud::login::{self, Known};
 use ota_cloud::{CloudError, Firmware};
+
+pub(super) use alerts::Around;
 
 /// The number of a connection; never reused.
 pub(super) type ConnId = u64;
@@ -126,6 +130,7 @@ pub(super) struct Hub {
     pub(super) anonymous: bool,
     /// The least time between two logins of a device (docs/protocol.md, Connection).
     pub(super) connect_spacing: Option<Duration>,
+    pub(super) around: Around,
     pub(super) broker: Option<BrokerLink>,
     /// The images, which are read from their place for each request.
     pub(super) images: Shelf,
@@ -152,6 +157,8 @@ pub(super) struct Chores {
     pub(super) answers: BTreeMap<String, BTreeSet<(u64, String)>>,
     /// The last turn of a batch.
     turn: u64,
+    /// When old events and lines of the audit are removed next.
+    tidy: Instant,
 }
 
 impl Chores {
@@ -213,6 +220,8 @@ impl Session {
 
 /// The pause before a store that refuses is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often it is looked for what was kept long enough.
+const TIDY: Duration = Duration::from_secs(600);
 
 impl Hub {
     /// Runs until the service stops, on a thread of its own.
@@ -229,8 +238,22 @@ impl Hub {
             self.turn();
             self.step();
             self.go_on();
+            self.tidy();
+            self.look_around();
             self.rest();
+            self.gauge();
         }
+    }
+
+    /// Notes what others may read of the sessions.
+    fn gauge(&self) {
+        let (sessions, vitals) = (&self.sessions, &self.journal.vitals);
+        let connected = match self.broker {
+            None => sessions.by_device.len(),
+            Some(_) => self.cloud.online(),
+        };
+        vitals.sessions.set(connected as u64);
+        vitals.held.set(sessions.held.len() as u64);
     }
 
     /// Waits until there is something to do; `None` when the service stops.
@@ -245,7 +268,10 @@ impl Hub {
             (None, true) => Some(self.clock.now()),
             // The turn handles a store that cannot be read.
             (None, false) => match self.cloud.deadline() {
-                Ok(deadline) => deadline.map(|at| self.clock.moment(at)),
+                Ok(deadline) => {
+                    let deadline = deadline.map(|at| self.clock.moment(at));
+                    deadline.into_iter().chain([self.chores.tidy, self.around.next]).min()
+                }
                 Err(_) => Some(self.clock.now()),
             },
         };
@@ -319,6 +345,7 @@ impl Hub {
     }
 
     fn received(&mut self, device: Identity, topic: &str, payload: &[u8], ticket: Ticket) {
+        self.journal.vitals.reports.add(1);
         self.journal.message(&device, || received(topic, payload));
         self.pending.push(device, cycle::Input::Message(payload.to_vec()), ticket);
     }
@@ -608,6 +635,19 @@ impl Hub {
                 self.registered(outcome);
             }
             Ok(None) => {}
+            Err(why) => self.refuses(&why.to_string()),
+        }
+    }
+
+    /// Removes some of what was kept long enough; other inputs are handled between two steps.
+    fn tidy(&mut self) {
+        let now = self.clock.now();
+        if now < self.chores.tidy || !self.is_time() {
+            return;
+        }
+        match self.cloud.tidy(self.now(), self.around.keep) {
+            Ok(true) => self.chores.tidy = now,
+            Ok(false) => self.chores.tidy = now + TIDY,
             Err(why) => self.refuses(&why.to_string()),
         }
     }

@@ -39,7 +39,9 @@ mod api;
 mod clock;
 mod console;
 pub mod cycle;
+mod disk;
 mod error;
+mod exposition;
 mod faults;
 mod firmware;
 mod handle;
@@ -59,13 +61,15 @@ mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "no_tls.rs"]
 mod tls;
+mod vitals;
+mod watched;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -83,6 +87,8 @@ use ota_cloud::fault::FaultPlan;
 use ota_cloud::sign::UrlSigner;
 use ota_cloud::{CloudConfig, Listed};
 use ota_store::{DataFolder, ImageName, Images, Memory, Sqlite, Store, StoreError, seal};
+use vitals::Listener;
+use watched::Watched;
 
 pub use api::{KeyError, add_key, admin_link};
 pub use error::{HandleError, StartError};
@@ -111,6 +117,10 @@ pub struct ServiceConfig {
     pub public_url: Option<String>,
     /// If set, both listeners accept only TLS. Default none.
     pub tls: Option<ServerTls>,
+    /// How often the files of [`ServerTls::follow`] are looked at. Default 10 s.
+    pub tls_check: Duration,
+    /// How often disk and certificate are looked at for alerts. Default 30 s.
+    pub alert_check: Duration,
     /// How long the URL of an offer is valid. Default 24 h, as on the platform.
     pub url_life: Duration,
     /// The key that signs URLs. Random by default.
@@ -146,6 +156,8 @@ pub struct ServiceConfig {
     /// The most events that are kept; the oldest are removed first. Default 20,000 in memory,
     /// 1,000,000 in a folder.
     pub events: Option<u64>,
+    /// How long events and lines of the audit are kept. Default 90 days, and two years.
+    pub keep: cycle::Keep,
     /// Called at each [`Point`] of each turn, so that a test can end the process there. Default
     /// none.
     #[doc(hidden)]
@@ -175,13 +187,22 @@ pub struct ApiConfig {
     pub public_url: Option<String>,
     /// Accepts the vendor's old signatures, `HmacSHA1` and `HmacSHA256`, too. Default no.
     pub old_signatures: bool,
+    /// Shows the metrics to anybody, without a key. Default no.
+    pub open_metrics: bool,
 }
 
 impl ApiConfig {
     /// The defaults, with this address.
     #[must_use]
     pub const fn new(addr: SocketAddr) -> Self {
-        Self { addr, plain: false, key_file: None, public_url: None, old_signatures: false }
+        Self {
+            addr,
+            plain: false,
+            key_file: None,
+            public_url: None,
+            old_signatures: false,
+            open_metrics: false,
+        }
     }
 }
 
@@ -196,6 +217,8 @@ impl Default for ServiceConfig {
             http_addr: any,
             public_url: None,
             tls: None,
+            tls_check: Duration::from_secs(10),
+            alert_check: Duration::from_secs(30),
             url_life: UrlSigner::LIFE,
             url_key: None,
             anonymous: false,
@@ -208,6 +231,7 @@ impl Default for ServiceConfig {
             log_messages: true,
             data: None,
             events: None,
+            keep: cycle::Keep::default(),
             points: None,
             api: None,
             faults: FaultPlan::new(0),
@@ -243,24 +267,22 @@ impl Service {
         let clock = Clock::start();
         let mut state = State::open(config.data.as_deref())?;
         let api = api_door(&config, &mut state, clock)?;
-        let key = state.keys.url_key(&mut state.store, config.url_key)?;
+        let key = state.keys.url_key(&mut state.store, config.url_key.clone())?;
         let signer = UrlSigner::new(base, key, config.url_life);
 
-        let entries = broadcast::Sender::new(config.log_entries.max(1));
-        let log = entries.downgrade();
-        let journal = Journal { clock, entries, messages: config.log_messages };
+        let journal = Journal::new(&config, clock);
+        let log = journal.entries.downgrade();
         let joins = matches!(front, Front::Join { .. });
         let settings = CloudConfig {
             signer: signer.clone(),
             // The engine's time starts at 1970.
             unix_at_zero: 0,
             presume_connected: config.cloud.presume_connected || joins,
-            ..config.cloud
+            ..config.cloud.clone()
         };
-        let mut cloud = cycle::Engine::new(state.store, settings)?;
-        cloud.allow_unknown(config.anonymous);
-        cloud.tell_all(config.log_messages);
-        cloud.keep_events(config.events.unwrap_or(state.events));
+        let store = watched(state.store, &journal);
+        let mut cloud = cycle::Engine::new(store, settings)?;
+        let around = configure(&mut cloud, &config, state.events);
         let shelf = store::Shelf::default();
         let (plan, patience) = (config.faults, config.http_patience);
         let faults = Faults::new(&plan, journal.clone());
@@ -282,6 +304,7 @@ impl Service {
             journal: journal.clone(),
             anonymous: config.anonymous,
             connect_spacing: config.connect_spacing,
+            around,
             broker: joins.then_some(BrokerLink { outbox, told }),
             images: shelf,
             sessions: hub::Sessions::default(),
@@ -294,6 +317,7 @@ impl Service {
         };
         let halt = stop.clone();
         tasks.spawn_blocking(move || hub.run(queue, &halt));
+        attend(&mut tasks, (config.tls, config.tls_check), &journal, &stop);
         let heard = journal.clone();
         let firmware = Firmware { images: images.clone(), clock, journal };
         let (link, folder) = (inputs.clone(), state.images);
@@ -305,6 +329,30 @@ impl Service {
             Running { mqtt_addr, http_addr, met, unix_at_zero, handle, tasks, stop: guard };
         Ok(Prepared { running, front, http, firmware, api, faults, inputs, stop })
     }
+}
+
+/// Starts what looks at the service's surroundings.
+fn attend(
+    tasks: &mut JoinSet<()>,
+    (tls, every): (Option<ServerTls>, Duration),
+    journal: &Journal,
+    stop: &CancellationToken,
+) {
+    if let Some(tls) = tls {
+        tasks.spawn(tls.watch(every, journal.clone(), stop.clone()));
+    }
+}
+
+/// Counts and times what a store does.
+fn watched(store: Box<dyn Store>, journal: &Journal) -> Box<dyn Store> {
+    Box::new(Watched::new(store, journal.clock, journal.vitals.clone()))
+}
+
+fn configure(cloud: &mut hub::Cloud, config: &ServiceConfig, events: u64) -> hub::Around {
+    cloud.allow_unknown(config.anonymous);
+    cloud.tell_all(config.log_messages);
+    cloud.keep_events(config.events.unwrap_or(events));
+    hub::Around::new(config)
 }
 
 /// Prepares the way to devices: a broker to join, or a listener.
@@ -319,7 +367,7 @@ fn front(config: &ServiceConfig, from_hub: FromHub) -> Result<(Front, SocketAddr
     }
     let Bound { listener, addr } = bind("MQTT", config.mqtt_addr)?;
     let tls = config.tls.as_ref().map(ServerTls::mqtt);
-    let door = device_door(config, listener, tls);
+    let door = device_door(config, Listener::Mqtt, listener, tls);
     Ok((Front::Listen { door, limits: config.limits }, addr))
 }
 
@@ -329,14 +377,19 @@ fn http_door(config: &ServiceConfig) -> Result<(Door, SocketAddr, String), Start
     let tls = config.tls.as_ref().map(ServerTls::http);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let base = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{addr}"));
-    let door = device_door(config, listener, tls);
+    let door = device_door(config, Listener::Http, listener, tls);
     Ok((door, addr, base.trim_end_matches('/').to_owned()))
 }
 
 /// A listener for devices.
-fn device_door(config: &ServiceConfig, listener: TcpListener, tls: Option<tls::Acceptor>) -> Door {
+fn device_door(
+    config: &ServiceConfig,
+    name: Listener,
+    listener: TcpListener,
+    tls: Option<tls::Acceptor>,
+) -> Door {
     let most = config.max_connections;
-    Door { listener, tls, most, share: Share::or_default(config.connections_of_one, most) }
+    Door { name, listener, tls, most, share: Share::or_default(config.connections_of_one, most) }
 }
 
 /// The bound listener of the API.
@@ -347,6 +400,7 @@ struct ApiDoor {
     readers: api::Readers,
     first_key: Option<PathBuf>,
     first_link: Option<String>,
+    data: Option<PathBuf>,
 }
 
 /// What the caller learns of the API.
@@ -370,9 +424,8 @@ impl ApiDoor {
     }
 
     fn open(self, handle: &Handle, journal: Journal, patience: Duration) -> (Door, api::Api) {
-        let secure = self.door.tls.is_some();
-        let api =
-            api::Api::new(handle.clone(), self.readers, journal, patience, &self.config, secure);
+        let (secure, config) = (self.door.tls.is_some(), (&self.config, self.data));
+        let api = api::Api::new(handle.clone(), self.readers, journal, patience, config, secure);
         (self.door, api)
     }
 }
@@ -394,7 +447,8 @@ fn api_door(
     let file = api.key_file.clone().or(file);
     let first_key =
         api::first_key(&mut state.store, &state.keys, file, made).map_err(StartError::ApiKey)?;
-    let door = Door { listener, tls, most: API_CONNECTIONS, share: Share::equal(API_OF_ONE) };
+    let (name, most, share) = (Listener::Api, API_CONNECTIONS, Share::equal(API_OF_ONE));
+    let door = Door { name, listener, tls, most, share };
     let now = clock.unix_micros();
     let code = api::first_link(state.store.read(), &state.keys, now).map_err(StartError::ApiKey)?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
@@ -402,7 +456,8 @@ fn api_door(
     let first_link =
         code.map(|code| format!("{}/console/first#{code}", base.trim_end_matches('/')));
     let readers = api::Readers::new(&state.store, &state.keys, now)?;
-    Ok(Some(ApiDoor { config: api.clone(), door, addr, readers, first_key, first_link }))
+    let (config, data) = (api.clone(), config.data.clone());
+    Ok(Some(ApiDoor { config, door, addr, readers, first_key, first_link, data }))
 }
 
 /// The most connections to the API.
@@ -485,20 +540,25 @@ impl Prepared {
     pub fn open(self) -> Running {
         let Self { mut running, front, http, firmware, api, faults, inputs, stop } = self;
         let (tasks, journal) = (&mut running.tasks, firmware.journal.clone());
+        let vitals = &journal.vitals;
+        vitals.expect(Listener::Http);
         let halt = stop.clone();
         match front {
             Front::Listen { door, limits } => {
+                vitals.expect(Listener::Mqtt);
                 let (clock, hub, stop) = (firmware.clock, inputs, stop.clone());
                 let shared = mqtt::Shared { clock, limits, hub, faults, stop: stop.clone() };
                 let serve = move |client, peer, id| mqtt::serve(client, peer, id, shared.clone());
                 tasks.spawn(listen::run(door, journal.clone(), stop, serve));
             }
             Front::Join { way, from_hub, seed } => {
+                vitals.expect_broker();
                 let (journal, stop) = (journal.clone(), stop.clone());
                 tasks.spawn(join::run(way, inputs, from_hub, journal, seed, stop));
             }
         }
         if let Some((door, api)) = api {
+            vitals.expect(Listener::Api);
             let (journal, stop, halt) = (journal.clone(), stop.clone(), stop.clone());
             tasks.spawn(listen::run(door, journal, stop, move |client, peer, _| {
                 api::serve(client.stream, peer, api.clone(), halt.clone())

@@ -14,10 +14,12 @@ use super::hub::ConnId;
 use super::log::{Journal, What};
 use super::stream::{self, Peer};
 use super::tls::Acceptor;
+use super::vitals::Listener;
 
 /// What a listener needs to take connections.
 #[derive(Debug)]
 pub(super) struct Door {
+    pub(super) name: Listener,
     pub(super) listener: TcpListener,
     /// With it every connection is TLS.
     pub(super) tls: Option<Acceptor>,
@@ -63,11 +65,19 @@ pub(super) async fn run<F>(
 ) where
     F: Future<Output = ()> + Send,
 {
-    let Door { listener, tls, most, share } = door;
+    let Door { name, listener, tls, most, share } = door;
+    let vitals = journal.vitals.clone();
+    let _up = vitals.up(name);
+    let count = |open: usize| {
+        if let Some(number) = vitals.connections(name) {
+            number.set(open as u64);
+        }
+    };
     let mut tasks = JoinSet::new();
     let mut open: BTreeMap<IpAddr, usize> = BTreeMap::new();
     let mut next: ConnId = 0;
     loop {
+        count(tasks.len());
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer))
@@ -109,6 +119,7 @@ pub(super) async fn run<F>(
         }
     }
     while tasks.join_next().await.is_some() {}
+    count(0);
 }
 
 fn held(open: &BTreeMap<IpAddr, usize>, from: IpAddr) -> usize {

@@ -3,13 +3,17 @@
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ota_proto::{Identity, Instant};
 use tokio::sync::broadcast;
 
+use super::ServiceConfig;
 use super::clock::Clock;
+use super::vitals::Vitals;
+use ota_cloud::alert::Alert;
 use ota_cloud::broker::Lost;
 use ota_cloud::endpoint::Refusal;
 use ota_cloud::fault::Fault;
@@ -34,11 +38,18 @@ pub(super) struct Journal {
     pub(super) entries: broadcast::Sender<Entry>,
     /// Whether messages are logged, too.
     pub(super) messages: bool,
+    pub(super) vitals: Arc<Vitals>,
 }
 
 impl Journal {
+    pub(super) fn new(config: &ServiceConfig, clock: Clock) -> Self {
+        let entries = broadcast::Sender::new(config.log_entries.max(1));
+        Self { clock, entries, messages: config.log_messages, vitals: Arc::default() }
+    }
+
     /// Writes an entry, whether or not anybody reads.
     pub(super) fn write(&self, device: Option<&Identity>, what: What) {
+        self.vitals.note(&what);
         let entry = Entry { at: self.clock.now(), device: device.cloned(), what };
         let _ = self.entries.send(entry);
     }
@@ -46,6 +57,7 @@ impl Journal {
     /// Logs an answered request. If messages are not logged, only a request that failed here or
     /// whose answer a fault kept back.
     pub(super) fn request(&self, status: u16, what: What) {
+        self.vitals.firmware(&what);
         if self.messages || status == 0 || status >= 500 {
             self.write(None, what);
         }
@@ -176,10 +188,26 @@ pub enum What {
         path: &'static str,
         /// The status.
         status: u16,
+        /// The id of the request, as in its answer and in its line of the audit.
+        request: String,
     },
     /// The store refuses, or works again. With a device: the row of that device cannot be read.
     Store {
         /// The reason; `None` when the store works again.
+        why: Option<String>,
+    },
+    /// Something that an operator should act on began or ended.
+    Alert {
+        /// The alert.
+        alert: Alert,
+        /// Whether it began.
+        raised: bool,
+        /// For people.
+        text: String,
+    },
+    /// The certificate's files changed and are used from now on.
+    Certificate {
+        /// Why they cannot be used: the old ones stay.
         why: Option<String>,
     },
     /// The cloud joined its broker and subscribed: reports arrive from now on.

@@ -2,9 +2,12 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
+use super::log::Journal;
 use super::stream::{Peer, Stream};
 
 /// Nobody has one: the feature `tls` is off.
@@ -24,6 +27,10 @@ impl ServerTls {
     }
 
     pub(super) fn http(&self) -> Acceptor {
+        match self.0 {}
+    }
+
+    pub(super) async fn watch(self, _: Duration, _: Journal, _: CancellationToken) {
         match self.0 {}
     }
 }

@@ -3,22 +3,47 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+use ota_cloud::certificate;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, ClientConfig, Error, RootCertStore, ServerConfig};
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tokio_rustls::{TlsAcceptor, TlsConnector, rustls};
+use tokio_util::sync::CancellationToken;
 
+use super::log::{Journal, What};
 use super::stream::{Peer, Socket, Stream};
 
 /// What the listeners show and whom they take.
 #[derive(Clone)]
 pub struct ServerTls {
+    now: Arc<RwLock<Pair>>,
+    /// The digest of the texts that it was made of.
+    digest: [u8; 32],
+    files: Option<Files>,
+}
+
+/// What the listeners use for the next connection.
+struct Pair {
     mqtt: Arc<ServerConfig>,
     http: Arc<ServerConfig>,
+    /// When the certificate ends, in seconds since 1970.
+    end: Option<u64>,
+}
+
+/// Where the texts are.
+#[derive(Clone, Debug)]
+struct Files {
+    chain: PathBuf,
+    key: PathBuf,
+    clients: Option<PathBuf>,
 }
 
 /// Whom the cloud trusts as a broker.
@@ -52,12 +77,26 @@ impl ServerTls {
     /// # Errors
     /// [`BadTls`]: what of it cannot be used.
     pub fn new(chain: &[u8], key: &[u8], clients: Option<&[u8]>) -> Result<Self, BadTls> {
+        let digest = digest(chain, key, clients);
+        let now = Arc::new(RwLock::new(Self::pair(chain, key, clients)?));
+        Ok(Self { now, digest, files: None })
+    }
+
+    /// Reads these files again when they change, and uses them from the next connection on. Files
+    /// that cannot be used change nothing, and are logged.
+    #[must_use]
+    pub fn follow(self, chain: PathBuf, key: PathBuf, clients: Option<PathBuf>) -> Self {
+        Self { files: Some(Files { chain, key, clients }), ..self }
+    }
+
+    fn pair(chain: &[u8], key: &[u8], clients: Option<&[u8]>) -> Result<Pair, BadTls> {
         let http = Self::config(chain, key, None)?;
         let mqtt = match clients {
             Some(pem) => Self::config(chain, key, Some(roots(pem)?))?,
             None => Arc::clone(&http),
         };
-        Ok(Self { mqtt, http })
+        let end = leaf(chain).ok().and_then(|leaf| certificate::not_after(&leaf));
+        Ok(Pair { mqtt, http, end })
     }
 
     fn config(
@@ -87,12 +126,87 @@ impl ServerTls {
     }
 
     pub(super) fn mqtt(&self) -> Acceptor {
-        Acceptor(Arc::clone(&self.mqtt))
+        Acceptor { now: Arc::clone(&self.now), asks: true }
     }
 
     pub(super) fn http(&self) -> Acceptor {
-        Acceptor(Arc::clone(&self.http))
+        Acceptor { now: Arc::clone(&self.now), asks: false }
     }
+
+    /// Looks at the files until the service stops.
+    pub(super) async fn watch(self, every: Duration, journal: Journal, stop: CancellationToken) {
+        let told_end = || {
+            let end = self.now.read().unwrap_or_else(PoisonError::into_inner).end;
+            journal.vitals.certificate_end.set(end.unwrap_or(0));
+        };
+        told_end();
+        let Some(files) = &self.files else { return };
+        let (mut used, mut bad) = (self.digest, Bad::default());
+        while stop.run_until_cancelled(sleep(every)).await.is_some() {
+            let (files, now) = (files.clone(), Arc::clone(&self.now));
+            let look = tokio::task::spawn_blocking(move || files.look(&used, &now));
+            match look.await {
+                Ok(Ok(None)) => bad = Bad::default(),
+                Ok(Ok(Some(digest))) => {
+                    (used, bad) = (digest, Bad::default());
+                    told_end();
+                    journal.write(None, What::Certificate { why: None });
+                }
+                Ok(Err(why)) => {
+                    if bad.is_new(&why) {
+                        journal.write(None, What::Certificate { why: Some(why) });
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// What is wrong with the files. It is told once, and when it is seen a second time: while a
+/// certificate and its key are being replaced, they do not fit for a moment.
+#[derive(Default)]
+struct Bad {
+    why: String,
+    times: u8,
+}
+
+impl Bad {
+    fn is_new(&mut self, why: &str) -> bool {
+        if self.why != why {
+            *self = Self { why: why.to_owned(), times: 0 };
+        }
+        self.times = self.times.saturating_add(1);
+        self.times == 2
+    }
+}
+
+impl Files {
+    /// Uses the files if they changed. Returns their digest then. Blocking.
+    fn look(&self, used: &[u8; 32], now: &RwLock<Pair>) -> Result<Option<[u8; 32]>, String> {
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|why| format!("cannot read {}: {why}", path.display()))
+        };
+        let (chain, key) = (read(&self.chain)?, read(&self.key)?);
+        let clients = self.clients.as_deref().map(read).transpose()?;
+        let clients = clients.as_deref();
+        let digest = digest(&chain, &key, clients);
+        if digest == *used {
+            return Ok(None);
+        }
+        let pair = ServerTls::pair(&chain, &key, clients).map_err(|why| why.to_string())?;
+        *now.write().unwrap_or_else(PoisonError::into_inner) = pair;
+        Ok(Some(digest))
+    }
+}
+
+fn digest(chain: &[u8], key: &[u8], clients: Option<&[u8]>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for text in [chain, key, clients.unwrap_or_default()] {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    hash.finalize().into()
 }
 
 impl ClientTls {
@@ -133,11 +247,20 @@ impl ClientTls {
 
 /// Makes TLS of what a listener accepts.
 #[derive(Clone)]
-pub(super) struct Acceptor(Arc<ServerConfig>);
+pub(super) struct Acceptor {
+    now: Arc<RwLock<Pair>>,
+    /// Whether clients are asked for certificates.
+    asks: bool,
+}
 
 impl Acceptor {
+    fn config(&self) -> Arc<ServerConfig> {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(if self.asks { &now.mqtt } else { &now.http })
+    }
+
     pub(super) async fn accept(&self, socket: TcpStream) -> io::Result<Peer> {
-        let stream = TlsAcceptor::from(Arc::clone(&self.0)).accept(socket).await?;
+        let stream = TlsAcceptor::from(self.config()).accept(socket).await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let certificate = shown.map(|certificate| certificate.to_vec());
         Ok(Peer { stream: Box::new(stream), certificate })

@@ -12,6 +12,8 @@ use ota_cloud::{
 };
 use ota_proto::{Identity, Instant, Md5};
 use ota_server::cycle::{self, CommandError, Edit, Engine, Input, Outcome, Refused, Rider};
+use ota_store::audit;
+use ota_store::seal::{MasterKey, Ring};
 use ota_store::{
     Commit, Conflict, DataFolder, DeviceKey, DeviceRow, EventQuery, Filter, Memory, Sqlite, Store,
     StoreError,
@@ -639,6 +641,49 @@ fn old_events_go() {
     let events = engine.store_mut().read().events(&EventQuery::default(), 1_000).unwrap();
     let (first, last) = (events[0].seq, engine.store_mut().commit(&Commit::default()).unwrap());
     assert!(first > 2_000 && last.last_event - first >= 100, "{first} {last:?}");
+}
+
+#[test]
+fn what_was_kept_long_enough_goes_in_small_steps_and_the_audit_stays_whole() {
+    const DAY: u64 = 86_400_000;
+    let (dir, ring) = (tempfile::tempdir().unwrap(), Ring::new(MasterKey::new([1; 32])));
+    let sqlite = Sqlite::open(&DataFolder::open(dir.path()).unwrap()).unwrap();
+    let stores: [Box<dyn Store>; 2] = [Box::new(Memory::new()), Box::new(sqlite)];
+    for mut store in stores {
+        store.set_audit_key(ring.audit_key());
+        let mut engine = engine(store);
+        for day in 0..3 {
+            let at = at(day * DAY).as_micros();
+            let texts = ["P", "d", "k"].map(str::to_owned);
+            let [product, name, kind] = texts;
+            let event = ota_store::NewEvent { at, product, name, kind, body: b"{}".to_vec() };
+            let line = ota_store::NewAudit { at, body: Vec::new() };
+            let (events, audit) = (vec![event; 700], vec![line; 700]);
+            engine.store_mut().commit(&Commit { events, audit, ..Commit::default() }).unwrap();
+        }
+        let head = audit::verify(engine.store().read(), &ring).unwrap();
+        let keep = |days| Duration::from_millis(days * DAY);
+        let keep = cycle::Keep { events: keep(1), audit: keep(2) };
+        // The time is the caller's, and nothing is old enough yet.
+        assert_eq!(engine.tidy(at(DAY), keep), Ok(false));
+        let left = |engine: &Engine<Box<dyn Store>>| {
+            let read = engine.store().read();
+            let events = read.events(&EventQuery::default(), 1).unwrap();
+            (events[0].seq, read.audit(0, 1).unwrap()[0].seq)
+        };
+        assert_eq!(left(&engine), (1, 1));
+        assert_eq!(engine.tidy(at(2 * DAY + 1), keep), Ok(true));
+        assert_eq!(left(&engine), (501, 501), "a step is small");
+        assert_eq!(engine.tidy(at(2 * DAY + 1), keep), Ok(true));
+        assert_eq!(engine.tidy(at(2 * DAY + 1), keep), Ok(false));
+        assert_eq!(left(&engine), (1_401, 701));
+        assert_eq!(audit::verify(engine.store().read(), &ring).unwrap(), head);
+        assert_eq!(engine.store().read().audit_anchor().unwrap().0, 700);
+        // All of it: numbers and links go on.
+        while engine.tidy(at(9 * DAY), keep).unwrap() {}
+        assert_eq!(audit::verify(engine.store().read(), &ring).unwrap(), head);
+        assert_eq!(engine.store().read().last_event(), Ok(2_100));
+    }
 }
 
 #[test]

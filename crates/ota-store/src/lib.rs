@@ -53,7 +53,7 @@ pub use row::{
     AuditLine, DeviceKey, DeviceRow, Event, Item, Kind, Link, Micros, NewAudit, NewEvent, Sealed,
     SecretId,
 };
-pub use sqlite::{Held, Sqlite, backup, check_backup};
+pub use sqlite::{Held, Sqlite, backup, check_backup, verify_audit};
 pub use store::{
     CountFault, Counting, EventQuery, Filter, Page, Query, Read, Store, VersionFilter,
 };

@@ -60,6 +60,9 @@ pub(crate) enum Cloud {
     Serve(Box<Serve>),
     /// Copy the database of a data folder to a file, also while a cloud uses it.
     Backup(Backup),
+    /// Verify the audit of a data folder.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Manage products of a running cloud.
     #[command(subcommand)]
     Product(ProductCommand),
@@ -110,6 +113,31 @@ pub(crate) struct Backup {
     pub(crate) folder: PathBuf,
     /// The file to write.
     pub(crate) file: PathBuf,
+}
+
+/// Commands for the audit.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Verify that no line was changed or removed, also while a cloud uses the folder.
+    Verify(AuditVerify),
+}
+
+const AUDIT_VERIFY: &str = "\
+Example:
+  ota cloud audit verify /var/lib/ota-cloud
+
+Prints the number and the link of the newest line. Lines that are removed at the end of the chain leave
+no trace in it: keep what this prints in another place, and compare it later.
+Ends with 4 if a line was changed or is missing, and names the first one.";
+
+#[derive(Debug, Args)]
+#[command(after_help = AUDIT_VERIFY)]
+pub(crate) struct AuditVerify {
+    /// The data folder.
+    pub(crate) folder: PathBuf,
+    /// The file of the master key. Default: master.key in the folder.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) master_key: Option<PathBuf>,
 }
 
 /// Commands for API keys.
@@ -310,14 +338,17 @@ pub(crate) struct Serve {
     /// Also accepts the old signatures of the vendor's API, HmacSHA1 and HmacSHA256.
     #[arg(long, requires = "api")]
     pub(crate) api_old_signatures: bool,
+    /// Shows /metrics of the API's address to anybody, without a key.
+    #[arg(long, requires = "api")]
+    pub(crate) api_open_metrics: bool,
     /// The prefix of firmware URLs, instead of http:// and the --http address.
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<String>,
     /// CA certificates for the broker's certificate, in PEM, instead of the public CAs.
     #[arg(long, value_name = "FILE", requires = "broker")]
     pub(crate) ca_file: Option<PathBuf>,
-    /// The certificate of both addresses, in PEM, with intermediate certificates up to its CA: both
-    /// then accept only TLS, mqtts and https.
+    /// The certificate of all addresses, in PEM, with intermediate certificates up to its CA: they
+    /// then accept only TLS. A changed file is used from the next connection on.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// The certificate's private key, in PEM without a passphrase.
@@ -372,6 +403,12 @@ pub(crate) struct Serve {
     /// devices share an address.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) connections_per_address: Option<u32>,
+    /// How many days events are kept.
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) keep_events: u32,
+    /// How many days lines of the audit are kept.
+    #[arg(long, value_name = "DAYS", default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) keep_audit: u32,
     /// Prints only errors: tasks that fail or time out, devices without an offer that need a person,
     /// refused logins and messages, answers of 500 and above.
     #[arg(long)]

@@ -3,6 +3,7 @@
 
 mod admin;
 mod args;
+mod audit;
 mod backup;
 mod demo;
 mod faults;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use ota_agent::{day, device, failure, open_files, sink, size, span, stop};
 
-use args::{AdminCommand, Cli, Cloud, Command, KeyCommand};
+use args::{AdminCommand, AuditCommand, Cli, Cloud, Command, KeyCommand};
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(&args),
         Command::Cloud(Cloud::Serve(args)) => serve::run(&args),
         Command::Cloud(Cloud::Backup(args)) => backup::run(&args),
+        Command::Cloud(Cloud::Audit(AuditCommand::Verify(args))) => audit::verify(&args),
         Command::Cloud(Cloud::Key(KeyCommand::Add(args))) => key::add(&args),
         Command::Cloud(Cloud::Admin(AdminCommand::Link(args))) => admin::link(&args),
         Command::Cloud(Cloud::Product(command)) => remote::product(&command),

@@ -315,6 +315,7 @@ fn beside(at: Instant, what: &What) -> Option<Line> {
             Line::new(at, "store", format!("! the store refuses: {why}")).with("why", why)
         }
         What::Store { why: None } => Line::new(at, "store", "the store works again".to_owned()),
+        What::Alert { .. } | What::Certificate { .. } => return surroundings(at, what),
         What::BrokerJoined { broker } => {
             Line::new(at, "broker-joined", format!("· joined {broker}"))
                 .with("broker", broker.as_str())
@@ -335,9 +336,31 @@ fn beside(at: Instant, what: &What) -> Option<Line> {
     })
 }
 
+/// What the cloud sees of its surroundings.
+fn surroundings(at: Instant, what: &What) -> Option<Line> {
+    Some(match what {
+        What::Alert { alert, raised, text } => {
+            let words = format!("! {}", clean(text));
+            Line::new(at, "alert", words)
+                .with("alert", alert.name())
+                .with("raised", *raised)
+                .with("text", text.as_str())
+        }
+        What::Certificate { why: Some(why) } => {
+            let why = clean(why);
+            let text = format!("! the new certificate cannot be used, the old one stays: {why}");
+            Line::new(at, "certificate", text).with("why", why)
+        }
+        What::Certificate { why: None } => {
+            Line::new(at, "certificate", "· the new certificate is used from now on".to_owned())
+        }
+        _ => return None,
+    })
+}
+
 /// A call of the API.
 fn called(at: Instant, what: &What) -> Option<Line> {
-    let What::Called { peer, key, method, path, status } = what else { return None };
+    let What::Called { peer, key, method, path, status, request } = what else { return None };
     let call = if method.is_empty() { "no call".into() } else { format!("{method} {path}") };
     let by = if key.is_empty() { String::new() } else { format!(" by {key}") };
     let line = Line::new(at, "called", format!("· api: {call}{by}: {status}"))
@@ -345,7 +368,8 @@ fn called(at: Instant, what: &What) -> Option<Line> {
         .with("key", key.as_str())
         .with("method", *method)
         .with("path", *path)
-        .with("status", *status);
+        .with("status", *status)
+        .with("request", request.as_str());
     Some(line)
 }
 

@@ -8,6 +8,7 @@ use ota_cloud::Rollout;
 use ota_cloud::broker::Broker;
 use ota_proto::credentials::Secret;
 use ota_proto::{Identity, Instant};
+use ota_server::cycle::Keep;
 use ota_server::{
     ApiConfig, BadTls, ClientTls, Handle, HandleError, NewFirmware, Running, ServerTls, Service,
     ServiceConfig,
@@ -43,6 +44,10 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     runtime.block_on(serve(args, plan, connections))
 }
 
+fn days(count: u32) -> time::Duration {
+    time::Duration::from_secs(86_400 * u64::from(count))
+}
+
 /// A folder holds a fleet, memory a few devices.
 fn max_devices(args: &Serve) -> u32 {
     args.max_devices.unwrap_or(if args.data.is_some() { 1_000_000 } else { 1024 })
@@ -65,6 +70,7 @@ async fn serve(args: &Serve, plan: Plan, connections: u32) -> Result<(), Failure
         // A burst of thousands of devices at once drops no line.
         log_entries: 16_384,
         log_messages: !args.quiet,
+        keep: Keep { events: days(args.keep_events), audit: days(args.keep_audit) },
         ..ServiceConfig::default()
     };
     config.cloud.max_devices = max_devices(args);
@@ -148,6 +154,7 @@ fn api(args: &Serve) -> Option<ApiConfig> {
     api.key_file.clone_from(&args.api_key_file);
     api.public_url.clone_from(&args.api_public_url);
     api.old_signatures = args.api_old_signatures;
+    api.open_metrics = args.api_open_metrics;
     Some(api)
 }
 
@@ -348,6 +355,7 @@ fn broker_tls(args: &Serve, broker: &Broker) -> Result<Option<ClientTls>, Failur
 /// The certificate of the listeners, and the CAs of their clients.
 fn tls(args: &Serve) -> Result<Option<ServerTls>, Failure> {
     let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) else { return Ok(None) };
+    let files = (chain.clone(), key.clone(), args.tls_client_ca.clone());
     let (chain, key) = (pem("--tls-cert", chain)?, pem("--tls-key", key)?);
     let clients = args.tls_client_ca.as_ref().map(|path| pem("--tls-client-ca", path));
     let tls = ServerTls::new(&chain, &key, clients.transpose()?.as_deref()).map_err(|why| {
@@ -358,7 +366,7 @@ fn tls(args: &Serve) -> Result<Option<ServerTls>, Failure> {
         };
         Failure::usage(format!("{option}: {why}"))
     })?;
-    Ok(Some(tls))
+    Ok(Some(tls.follow(files.0, files.1, files.2)))
 }
 
 fn pem(option: &str, path: &Path) -> Result<Vec<u8>, Failure> {

@@ -61,9 +61,11 @@ pub(crate) fn run(list_only: bool) -> Result<(), String> {
 
 fn pages(root: &Path) -> Result<Vec<PathBuf>, String> {
     let mut pages = vec![root.join("README.md")];
-    let docs = root.join("docs");
-    for entry in fs::read_dir(&docs).map_err(|error| format!("docs: {error}"))? {
-        pages.push(entry.map_err(|error| format!("docs: {error}"))?.path());
+    for folder in ["docs", "docs/cloud"] {
+        let fail = |error| format!("{folder}: {error}");
+        for entry in fs::read_dir(root.join(folder)).map_err(fail)? {
+            pages.push(entry.map_err(fail)?.path());
+        }
     }
     pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
     pages.sort();
@@ -84,11 +86,13 @@ fn sources(dir: &Path, code: &mut String) -> Result<(), String> {
     Ok(())
 }
 
-/// Names of tests in a page: code of four words or more, joined by underscores.
+/// Names of tests in a page: code of four words or more, joined by underscores. Those of metrics
+/// begin with `ota_`.
 fn named_tests(text: &str) -> impl Iterator<Item = &str> {
     let code = text.split('`').skip(1).step_by(2);
     code.filter(|name| {
         name.matches('_').count() >= 3
+            && !name.starts_with("ota_")
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     })
 }

@@ -675,18 +675,6 @@ impl TaskFilter {
 
 /// Parses the word of a status, with `-` instead of blanks.
 fn status(word: &str) -> Result<Status, Problem> {
-    let all = [
-        Status::Offline,
-        Status::Pending,
-        Status::Delivered,
-        Status::Downloading,
-        Status::Burning,
-        Status::Failed,
-        Status::Complete,
-        Status::AwaitingConfirm,
-        Status::TimedOut,
-        Status::Downloaded,
-    ];
-    let found = all.into_iter().find(|status| status.word().replace(' ', "-") == word);
+    let found = Status::ALL.into_iter().find(|status| status.word().replace(' ', "-") == word);
     found.ok_or_else(|| Problem::field("task", "a status of a task, or none"))
 }

@@ -263,6 +263,12 @@ impl Caller {
         self.role(product).is_some()
     }
 
+    /// Whether it may see all products, also later ones.
+    #[must_use]
+    pub fn sees_all(&self) -> bool {
+        self.roles.contains_key(ALL)
+    }
+
     /// Decides whether a call is allowed; no other place does. `known`: its product exists.
     ///
     /// # Errors

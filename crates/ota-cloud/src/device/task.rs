@@ -159,7 +159,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// All states.
+    /// All of them, in order of their numbers.
     pub const ALL: [Self; 10] = [
         Self::Offline,
         Self::Pending,

@@ -147,6 +147,27 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::UnknownDevice,
+        Self::BadCredentials,
+        Self::BadClientId,
+        Self::TooOften,
+        Self::Disabled,
+    ];
+
+    /// The name for programs: `bad-credentials`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownDevice => "unknown-device",
+            Self::BadCredentials => "bad-credentials",
+            Self::BadClientId => "bad-client-id",
+            Self::TooOften => "too-often",
+            Self::Disabled => "disabled",
+        }
+    }
+
     pub(super) fn return_code(self) -> ConnectReturnCode {
         match self {
             Self::UnknownDevice | Self::Disabled => ConnectReturnCode::NotAuthorized,

@@ -11,6 +11,7 @@ mod devices;
 mod events;
 mod firmware;
 mod first;
+mod health;
 mod image;
 mod keys;
 mod known;
@@ -27,13 +28,14 @@ mod vendor;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::response::Response;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -50,6 +52,7 @@ use crate::hub::Hub;
 use crate::keys::Keys;
 use crate::log::Journal;
 use crate::log::What;
+use crate::random;
 use crate::store::Image;
 use crate::stream::Stream;
 use crate::{ApiConfig, console};
@@ -108,6 +111,11 @@ struct Inner {
     old_signatures: bool,
     /// Without a folder: uploaded bytes that are no firmware yet, by the name of their place.
     held: Mutex<BTreeMap<String, Image>>,
+    found: health::Found,
+    /// Whether the metrics need no key.
+    open_metrics: bool,
+    /// The data folder.
+    data: Option<PathBuf>,
 }
 
 /// The readers for calls outside the hub's loop.
@@ -135,6 +143,8 @@ struct Asked {
     body: Bytes,
     /// Its idempotency key, under which its answer is stored.
     once: Option<Once>,
+    /// The id of the request.
+    id: String,
 }
 
 impl std::fmt::Debug for Api {
@@ -167,13 +177,44 @@ pub(crate) async fn serve(stream: Stream, peer: SocketAddr, api: Api, stop: Canc
 async fn answer(
     State(api): State<Api>,
     Extension(peer): Extension<SocketAddr>,
-    request: Request,
+    mut request: Request,
 ) -> Response {
+    let id = request_id();
+    let value = HeaderValue::from_str(&id).ok();
+    // In place of the caller's, so that calls of the console have it, too.
+    request.headers_mut().remove(ID);
+    request.headers_mut().extend(value.clone().map(|value| (ID, value)));
+    let mut response = route(api, peer, request, id).await;
+    response.headers_mut().extend(value.map(|value| (ID, value)));
+    response
+}
+
+/// The header with the id of the request.
+const ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// An id for a request: in its answer, its line of the log, and its line of the audit. It has the
+/// vendor's form.
+fn request_id() -> String {
+    let bytes: [u8; 16] = random().unwrap_or_default();
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let part = |at: usize, end: usize| hex.get(at..end).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+}
+
+fn id_of(headers: &HeaderMap) -> String {
+    headers.get(ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+async fn route(api: Api, peer: SocketAddr, request: Request, id: String) -> Response {
+    let request = match health::answer(&api, peer, request, &id).await {
+        Ok(response) => return response,
+        Err(other) => other,
+    };
     if request.uri().path() == "/" {
-        return vendor::answer(api, peer, request).await;
+        return vendor::answer(api, peer, request, id).await;
     }
     if console::is_at(request.uri().path()) {
-        return console::answer(api, peer, request).await;
+        return console::answer(api, peer, request, id).await;
     }
     let for_run = api.clone();
     let run = tokio::spawn(async move {
@@ -193,7 +234,7 @@ async fn answer(
     let reply = reply.unwrap_or_else(|problem| Reply::problem(&problem));
     let (method, path) = line.call.unwrap_or(("", ""));
     let key = line.key.unwrap_or_default();
-    let what = What::Called { peer, key, method, path, status: reply.status() };
+    let what = What::Called { peer, key, method, path, status: reply.status(), request: id };
     api.0.journal.write(None, what);
     reply.into_response()
 }
@@ -201,6 +242,7 @@ async fn answer(
 /// The log entry of a request. It contains nothing that the caller chose.
 #[derive(Default)]
 struct Line {
+    request: String,
     key: Option<String>,
     call: Option<(&'static str, &'static str)>,
 }
@@ -211,7 +253,7 @@ impl Api {
         state: Readers,
         journal: Journal,
         patience: Duration,
-        config: &ApiConfig,
+        (config, data): (&ApiConfig, Option<PathBuf>),
         secure: bool,
     ) -> Self {
         let (public_url, old_signatures) = (config.public_url.clone(), config.old_signatures);
@@ -232,6 +274,9 @@ impl Api {
             public_url,
             old_signatures,
             held: Mutex::default(),
+            found: health::Found::default(),
+            open_metrics: config.open_metrics,
+            data,
         }))
     }
 
@@ -296,15 +341,16 @@ impl Api {
             Once::read((&call, grant.caller()), value, target, (is_csv, body))
         };
         if operation.op == Op::AddFirmware {
-            let (once, none) = (named(b"")?, Bytes::new());
-            let body_less = Asked { grant, call, query, is_csv, ticket, headers, body: none, once };
-            return firmware::add(self, body_less, body).await;
+            let (once, none, id) = (named(b"")?, Bytes::new(), id_of(&headers));
+            let asked = Asked { grant, call, query, is_csv, ticket, headers, body: none, once, id };
+            return firmware::add(self, asked, body).await;
         }
         let is_long = is_csv || matches!(operation.op, Op::StartBatch | Op::RehearseBatch);
         let body = self.body(is_long, body).await?;
         let once = named(&body)?;
         self.is_still(&grant, &ticket)?;
-        let asked = Asked { grant, call, query, is_csv, ticket, headers, body, once };
+        let id = id_of(&headers);
+        let asked = Asked { grant, call, query, is_csv, ticket, headers, body, once, id };
         match once::before(self, &asked).await? {
             Some(answered) => Ok(answered),
             None => self.dispatch(asked).await,
@@ -594,6 +640,7 @@ fn audit(now: Instant, asked: &Asked, of: &str) -> NewAudit {
         "call": format!("{:?}", operation.op),
         "product": asked.grant.product(),
         "of": of,
+        "request": asked.id,
     });
     NewAudit { at: now.as_micros(), body: body.to_string().into_bytes() }
 }

@@ -42,7 +42,7 @@ pub(crate) fn is_at(path: &str) -> bool {
 }
 
 /// Answers a request. It runs to its end even if the client disconnects.
-pub(crate) async fn answer(api: Api, peer: SocketAddr, request: Request) -> Response {
+pub(crate) async fn answer(api: Api, peer: SocketAddr, request: Request, id: String) -> Response {
     let (head, body) = request.into_parts();
     let route = Route::parse(head.uri.path());
     let template = route.as_ref().map_or("", Route::template);
@@ -55,7 +55,7 @@ pub(crate) async fn answer(api: Api, peer: SocketAddr, request: Request) -> Resp
         (String::new(), response)
     });
     let status = response.status().as_u16();
-    api.log(What::Called { peer, key, method, path: template, status });
+    api.log(What::Called { peer, key, method, path: template, status, request: id });
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),

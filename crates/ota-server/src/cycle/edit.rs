@@ -116,6 +116,12 @@ impl<S: Store> Engine<S> {
         self.online.contains(identity)
     }
 
+    /// How many devices are connected.
+    #[must_use]
+    pub fn online(&self) -> usize {
+        self.online.len()
+    }
+
     /// Whether a device must not log in. Free while no device is disabled.
     ///
     /// # Errors

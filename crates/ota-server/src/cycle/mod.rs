@@ -10,9 +10,10 @@ mod edit;
 mod gather;
 mod live;
 mod shelf;
+mod tidy;
 mod work;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub use edit::{Edit, Rider, Seen};
 pub use gather::{GATHER, MOST, gather};
 pub(crate) use live::tallies;
 use shelf::Shelf;
+pub use tidy::Keep;
 use work::{Done, Kept, Work};
 
 /// How often a turn is repeated because a row was changed elsewhere.
@@ -665,6 +667,12 @@ impl<S: Store> Engine<S> {
             self.kept.retain(|identity, kept| online.contains(identity) || kept.is_unsaved());
         }
     }
+}
+
+/// The devices of these counts, which are all of the store.
+pub(crate) fn devices_of(counts: &BTreeMap<String, i64>) -> i64 {
+    let count = |name| counts.get(name).copied().unwrap_or(0);
+    count(NUMBERS).saturating_sub(count(GONE))
 }
 
 /// The count of a product's tasks with this status.

@@ -7,6 +7,7 @@ mod console;
 mod devices;
 mod events;
 mod firmware;
+mod health;
 mod hostile;
 mod keys;
 mod once;
@@ -34,6 +35,8 @@ pub(crate) struct Site {
     pub(crate) running: Running,
     pub(crate) key: String,
     folder: TempDir,
+    /// The id of the last request.
+    pub(crate) last_id: std::sync::Mutex<String>,
 }
 
 /// An answer: its status, its head as sent, its body.
@@ -86,7 +89,7 @@ impl Site {
         api.key_file = Some(file.clone());
         let running = Service::start(ServiceConfig { api: Some(api), ..config }).await.unwrap();
         let key = std::fs::read_to_string(file).unwrap().trim().to_owned();
-        Self { running, key, folder }
+        Self { running, key, folder, last_id: std::sync::Mutex::default() }
     }
 
     /// A file beside the service's.
@@ -137,6 +140,17 @@ impl Site {
         }
         let end = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
         let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        // It is another one each time, and no part of what an answer says. What is no request at all
+        // has none.
+        let head = match head.split_once("x-request-id: ") {
+            Some((before, rest)) => {
+                let (id, after) = rest.split_once("\r\n").unwrap();
+                assert_eq!(id.len(), 36, "{id}");
+                *self.last_id.lock().unwrap() = id.to_owned();
+                format!("{before}{after}")
+            }
+            None => head,
+        };
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Answer { status, head, body: answer[end..].to_vec() }
     }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use mqttbytes::QoS;
 use mqttbytes::v4::{Connect, Login};
+use ota_cloud::alert::Alert;
 use ota_cloud::{Rollout, TaskOptions};
 use ota_proto::message::CloudMessage;
 use ota_server::{
-    BadTls, ClientTls, HandleError, NewFirmware, Running, ServerTls, ServiceConfig, What,
+    ApiConfig, BadTls, ClientTls, HandleError, Log, NewFirmware, Running, ServerTls, ServiceConfig,
+    What,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio::net::TcpStream;
@@ -223,4 +225,88 @@ fn what_is_no_certificate_is_named() {
     assert_eq!(ClientTls::new(Some(b"")).err(), Some(BadTls::Authorities));
     let tls = ServerTls::new(one.chain.as_bytes(), one.key.as_bytes(), None).unwrap();
     assert_eq!(format!("{tls:?}"), "ServerTls { .. }");
+}
+
+/// A certificate in files that the service follows.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, issued: &Issued) {
+        std::fs::write(self.path("chain"), &issued.chain).unwrap();
+        std::fs::write(self.path("key"), &issued.key).unwrap();
+    }
+}
+
+/// Waits until the service says that it looked at another certificate.
+async fn looked(log: &mut Log) -> Option<String> {
+    loop {
+        if let What::Certificate { why } = log.next().await.unwrap().what {
+            return why;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_changed_certificate_is_used_on_every_listener_and_a_broken_one_is_told() {
+    let (old, new, ip) = (Authority::new(), Authority::new(), ["127.0.0.1"]);
+    let folder = Folder(tempfile::tempdir().unwrap());
+    let issued = old.issue(&ip);
+    folder.write(&issued);
+    let tls = ServerTls::new(issued.chain.as_bytes(), issued.key.as_bytes(), None).unwrap();
+    let tls = Some(tls.follow(folder.path("chain"), folder.path("key"), None));
+    let mut api = ApiConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+    (api.key_file, api.open_metrics) = (Some(folder.path("first")), true);
+    let tls_check = std::time::Duration::from_millis(20);
+    let (api, alert_check) = (Some(api), tls_check);
+    let config = ServiceConfig { tls, tls_check, alert_check, api, ..ServiceConfig::default() };
+    let running = start_with(config).await;
+    let all = [running.mqtt_addr(), running.http_addr(), running.api_addr().unwrap()];
+    let mut log = running.handle().log();
+    let shown = async |by: &Authority, other: &Authority| {
+        for addr in all {
+            assert!(connect(addr, by, None).await.is_ok(), "{addr}");
+            assert!(connect(addr, other, None).await.is_err(), "{addr}");
+        }
+    };
+    shown(&old, &new).await;
+
+    // A key of another certificate: the old pair stays.
+    std::fs::write(folder.path("key"), new.issue(&ip).key).unwrap();
+    let why = looked(&mut log).await.unwrap();
+    assert!(why.contains("not that of the certificate"), "{why}");
+    shown(&old, &new).await;
+
+    std::fs::remove_file(folder.path("key")).unwrap();
+    let why = looked(&mut log).await.unwrap();
+    assert!(why.contains("cannot read"), "{why}");
+    shown(&old, &new).await;
+
+    folder.write(&new.issue(&ip));
+    assert_eq!(looked(&mut log).await, None);
+    shown(&new, &old).await;
+
+    let stream = connect(all[2], &new, None).await.unwrap();
+    let url = format!("https://{}/metrics", all[2]);
+    let got = http::request_on(stream, "GET", &url, "").await;
+    let text = String::from_utf8(got.body).unwrap();
+    let end = text.lines().find_map(|line| line.strip_prefix("ota_certificate_end_seconds "));
+    // The end that the tests' certificates have.
+    assert_eq!(end, Some("67090118400"), "{text}");
+
+    // One that has ended is used all the same, and is told of.
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(ip.map(str::to_owned)).unwrap();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let chain = params.signed_by(&key, &new.issuer).unwrap().pem();
+    folder.write(&Issued { chain, key: key.serialize_pem() });
+    let (alert, text) = loop {
+        if let What::Alert { alert, raised: true, text } = log.next().await.unwrap().what {
+            break (alert, text);
+        }
+    };
+    assert_eq!((alert, text.as_str()), (Alert::Certificate, "the certificate has ended"));
 }

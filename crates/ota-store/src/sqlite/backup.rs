@@ -9,8 +9,10 @@ use rusqlite::{Connection, OpenFlags};
 use super::fault::{corrupt, refused};
 use super::read::Reader;
 use super::{connect, make_private, migrate};
+use crate::audit::{self, AuditError, Head};
 use crate::error::StoreError;
 use crate::folder::{DataFolder, publish};
+use crate::seal::{Ring, SealError};
 use crate::store::Read as _;
 
 /// The content of a copy.
@@ -58,6 +60,30 @@ pub(super) fn run(from: &Path, to: &Path) -> Result<Held, StoreError> {
         let _ = fs::remove_file(part);
     }
     held
+}
+
+/// Verifies the audit of a data folder, which another process may be using.
+///
+/// # Errors
+/// [`AuditError`] by the first line that does not fit, or why it cannot be read.
+pub fn verify_audit(folder: &Path, master_key: &Path) -> Result<Head, AuditError> {
+    let database = DataFolder::database_in(folder);
+    // Opening it would create one.
+    fs::metadata(&database).map_err(|why| StoreError::io("read", &database, &why))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = connect(&database, flags)?;
+    if migrate::schema(&connection, &database)? != migrate::LATEST {
+        let what = "a folder of an older version: start the cloud once, then verify";
+        return Err(StoreError::Invalid { what: what.to_owned() }.into());
+    }
+    // One moment, so that lines which a cloud removes meanwhile are not missed.
+    connection.execute_batch("BEGIN").map_err(refused)?;
+    let reader = Reader::new(connection);
+    let Some(wanted) = reader.master_key()? else { return Ok(Head { seq: 0, link: [0; 32] }) };
+    let path = master_key.display().to_string();
+    let ring = Ring::read(master_key).map_err(AuditError::Seal)?;
+    let ring = ring.ok_or(AuditError::Seal(SealError::MissingKey { path, wanted }))?;
+    audit::verify(&reader, &ring)
 }
 
 /// All pages in one step, of one moment of the database. Commits continue in the log.

@@ -23,7 +23,7 @@ use crate::folder::{DataFolder, sync_parent};
 use crate::row::{DeviceKey, DeviceRow, Kind, Link, Micros};
 use crate::seal::KeyId;
 use crate::store::{MAX_EACH, Read, Store};
-pub use backup::{Held, backup, check_backup};
+pub use backup::{Held, backup, check_backup, verify_audit};
 use fault::{corrupt, refused};
 
 /// The number of prepared statements: all of the store's, including lists by filter.

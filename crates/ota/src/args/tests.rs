@@ -20,8 +20,9 @@ fn wait_needs_once() {
 
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let pages = docs.chain([root.join("README.md")]);
+    let of = |folder: &str| std::fs::read_dir(root.join(folder)).unwrap();
+    let docs = of("docs").chain(of("docs/cloud")).map(|entry| entry.unwrap().path());
+    let pages = docs.filter(|path| path.is_file()).chain([root.join("README.md")]);
     // A picture has no commands.
     pages.filter(|path| path.extension().is_none_or(|end| end != "png")).collect()
 }

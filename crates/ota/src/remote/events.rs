@@ -85,7 +85,11 @@ fn read(
 fn show(client: &Client, event: &Value) {
     client.show(event, |event| {
         let of = |name: &str| event[name].as_str().unwrap_or("?");
-        let device = format!("{}/{}", of("product"), of("device"));
+        // An alert is of no device.
+        let device = match (of("product"), of("device")) {
+            ("", _) => "-".to_owned(),
+            (product, device) => format!("{product}/{device}"),
+        };
         out(&clean(&format!("{}  {device}  {}", time(&event["at"]), happened(event))));
     });
 }

@@ -55,7 +55,9 @@ const MANY: usize = 64 * 1024;
 /// Whether it is printed with --quiet.
 fn is_trouble(what: &What) -> bool {
     match what {
-        What::BrokerLost { .. }
+        What::Alert { .. }
+        | What::BrokerLost { .. }
+        | What::Certificate { why: Some(_) }
         | What::Foreign { .. }
         | What::LoginRefused { .. }
         | What::Lost(_)

@@ -61,7 +61,8 @@ async fn checked(
             None => false,
         };
         let grant = caller.allows(right, product, known).map_err(|why| ApiError::from(&why))?;
-        let asked = Asked { api: api.clone(), caller, grant, action: name, base: base(api, head) };
+        let (id, base) = (line.request.clone(), base(api, head));
+        let asked = Asked { api: api.clone(), caller, grant, action: name, base, id };
         if right == Right::Read {
             return dispatch(asked, action).await;
         }

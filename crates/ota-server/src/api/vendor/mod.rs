@@ -39,11 +39,10 @@ type Answer = Result<Value, ApiError>;
 
 /// Answers a request at `/`. It runs to its end even if the client disconnects, so that a batch is
 /// created completely.
-pub(super) async fn answer(api: Api, peer: SocketAddr, request: Request) -> Response {
-    let id = request_id();
-    let for_run = api.clone();
+pub(super) async fn answer(api: Api, peer: SocketAddr, request: Request, id: String) -> Response {
+    let (for_run, for_line) = (api.clone(), id.clone());
     let run = tokio::spawn(async move {
-        let mut line = Line { key: None, call: None };
+        let mut line = Line { request: for_line, ..Line::default() };
         let answer = auth::run(for_run, peer, request, &mut line).await;
         (answer, line)
     });
@@ -52,7 +51,8 @@ pub(super) async fn answer(api: Api, peer: SocketAddr, request: Request) -> Resp
     });
     let (method, path) = line.call.unwrap_or(("", ""));
     let key = line.key.unwrap_or_default();
-    api.0.journal.write(None, What::Called { peer, key, method, path, status: 200 });
+    let what = What::Called { peer, key, method, path, status: 200, request: id.clone() };
+    api.0.journal.write(None, what);
     let body = match &answer {
         Ok(value) => vendor::reply(&id, Ok(value.clone())),
         Err(why) => vendor::reply(&id, Err(why)),
@@ -72,14 +72,6 @@ pub(super) async fn answer(api: Api, peer: SocketAddr, request: Request) -> Resp
     response
 }
 
-/// A request id in the vendor's form.
-fn request_id() -> String {
-    let bytes: [u8; 16] = random().unwrap_or_default();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let part = |at: usize, end: usize| hex.get(at..end).unwrap_or_default();
-    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
-}
-
 /// What a handler knows of an authenticated request.
 #[derive(Clone)]
 struct Asked {
@@ -90,6 +82,8 @@ struct Asked {
     action: &'static str,
     /// The prefix of upload URLs.
     base: String,
+    /// The id of the request.
+    id: String,
 }
 
 impl Asked {
@@ -149,6 +143,7 @@ impl Asked {
             "call": format!("vendor {}", self.action),
             "product": self.grant.product(),
             "of": of,
+            "request": self.id,
         });
         NewAudit { at: now.as_micros(), body: body.to_string().into_bytes() }
     }
