@@ -209,8 +209,10 @@ def batch(explorer, hub, get, key, endpoint):
     assert hub.DescribeFirmwareTask(**of)["Status"] == 6
     total = hub.DescribeFirmwareTaskStatistics(**which)
     assert (total["SuccessTotal"], total["UpgradingTotal"]) == (0, 0), total
+    paced = hub.BatchUpdateFirmware(**which, DeviceNames=["d0"], RateLimit=5)["TaskId"]
+    assert hub.DescribeFirmwareTask(**{**of, "TaskId": paced})["Status"] in (3, 4), paced
     refused("UnsupportedOperation", explorer.BatchUpdateFirmware, ProductID=PRODUCT,
-            FirmwareVersion="2.0.0", DeviceNames=["d1"], RateLimit=5)
+            FirmwareVersion="2.0.0", DeviceNames=["d1"], DelayTime=5)
     refused("ResourceNotFound.DeviceNotExist", hub.BatchUpdateFirmware, **which,
             DeviceNames=["d1", "nobody"])
     refused("ResourceNotFound.FirmwareTaskNotExist", hub.DescribeFirmwareTask, **{**of, "TaskId": 99})

@@ -145,8 +145,16 @@ async fn a_firmware_that_needs_a_version_is_for_devices_that_run_it_or_a_newer_o
     assert_eq!(refused.problem(409), "wrong-state");
     let batch = r#"{"version":"3.0.0","all":true}"#;
     let batch = site.call("POST", "/products/A/batches", batch).await.expect(201);
-    let rows = site.get(&format!("/products/A/batches/{}/devices", batch["batch"])).await;
-    let row = rows.expect(200)["devices"][0].clone();
+    let rows = format!("/products/A/batches/{}/devices", batch["batch"]);
+    let row = async {
+        loop {
+            let row = site.get(&rows).await.expect(200)["devices"][0].clone();
+            if row["status"] != "pending" {
+                return row;
+            }
+        }
+    };
+    let row = timeout(PATIENCE, row).await.unwrap();
     assert_eq!(row["status"], "failed");
     assert!(row["text"].as_str().unwrap().contains("newer version"), "{row}");
 

@@ -115,7 +115,7 @@ fn rehearse(args: &BatchStart) -> Result<(), Failure> {
     let played = client.post(&path, &body(args)?)?;
     client.show(&played, |played| {
         let versions = played["versions"].as_object().into_iter().flatten();
-        let versions: Vec<String> = versions.map(|(name, n)| format!("{n} run {name:?}")).collect();
+        let versions: Vec<String> = versions.map(|(name, n)| running(name, n)).collect();
         out(&clean(&format!("{} devices: {}", played["devices"], versions.join(", "))));
         for run in played["runs"].as_array().into_iter().flatten() {
             out(&clean(&run_words(run)));
@@ -129,14 +129,23 @@ fn rehearse(args: &BatchStart) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How many run a version. Without a name it is none: they never reported one.
+fn running(version: &str, devices: &Value) -> String {
+    match version {
+        "" => format!("{devices} never said what they run"),
+        version => format!("{devices} run {version}"),
+    }
+}
+
 /// A run of a rehearsal in a line.
 fn run_words(run: &Value) -> String {
     let failed = run["fail_per_mille"].as_u64().unwrap_or(0) / 10;
     let waves = run["waves"].as_array().into_iter().flatten();
     let waves: Vec<String> = waves
-        .map(|wave| match wave["ends"].as_u64() {
-            Some(seconds) => format!("wave {} ends after {seconds} s", wave["wave"]),
-            None => format!("wave {} does not begin", wave["wave"]),
+        .map(|wave| match (wave["begins"].as_u64(), wave["ends"].as_u64()) {
+            (_, Some(seconds)) => format!("wave {} ends after {seconds} s", wave["wave"]),
+            (Some(_), None) => format!("wave {} does not end, {} left", wave["wave"], wave["left"]),
+            (None, None) => format!("wave {} does not begin", wave["wave"]),
         })
         .collect();
     let stopped = match (run["stopped"][0].as_u64(), run["stopped"][1].as_u64()) {
@@ -204,9 +213,20 @@ fn counts(batch: &Value) -> String {
     format!("{}: {}", batch["status"].as_str().unwrap_or("-"), counts.join(", "))
 }
 
+/// Whether a pace or a stop rule limits a wave.
+fn is_limited(wave: &Value) -> bool {
+    let set = |name: &str| {
+        let rules = wave[name].as_object().into_iter().flatten();
+        rules.filter(|(_, value)| value.as_u64().is_some_and(|value| value > 0)).count() > 0
+    };
+    set("pace") || set("stop")
+}
+
 /// A line for each wave, if there are several or it is limited.
 fn waves(batch: &Value) {
-    for wave in batch["waves"].as_array().into_iter().flatten() {
+    let list = batch["waves"].as_array().map_or(&[][..], Vec::as_slice);
+    let one = list.len() == 1 && batch["waits"].is_null() && !is_limited(&list[0]);
+    for wave in list.iter().filter(|_| !one) {
         let (number, who) = (&wave["wave"], wave["who"].as_str().unwrap_or("-"));
         let state = wave["state"].as_str().unwrap_or("-");
         let counts = wave["counts"].as_object().into_iter().flatten();
