@@ -10,8 +10,8 @@ use ota_proto::credentials::Secret;
 use ota_proto::{Identity, Instant};
 use ota_server::cycle::Keep;
 use ota_server::{
-    ApiConfig, BadTls, ClientTls, Handle, HandleError, NewFirmware, Running, ServerTls, Service,
-    ServiceConfig,
+    ApiConfig, BadTls, ClientTls, Handle, HandleError, Log, NewFirmware, Running, ServerTls,
+    Service, ServiceConfig,
 };
 use tokio::time;
 
@@ -117,12 +117,16 @@ async fn serve(args: &Serve, plan: Plan, connections: u32) -> Result<(), Failure
         }
     }
     running.shutdown().await;
-    // Events that were seen but not printed yet.
+    finish(log, lines).await;
+    Ok(())
+}
+
+/// Prints the events that were seen but not printed yet.
+async fn finish(mut log: Log, mut lines: Lines) {
     while let Some(entry) = log.next().await {
         lines.add(&entry);
     }
     lines.write();
-    Ok(())
 }
 
 /// Prints the addresses.

@@ -463,8 +463,10 @@ impl Life {
         let offered = vec![false; usize::try_from(devices).unwrap()];
         let mut life = Self { seed, random, memory, world, number: 0, now: 1, offered };
         let retries = Some(Retries { most: 1, pause: Duration::from_secs(30) });
-        let options =
-            TaskOptions { retries: retries.filter(|_| seed % 2 == 0), ..TaskOptions::default() };
+        let options = TaskOptions {
+            retries: retries.filter(|_| seed.is_multiple_of(2)),
+            ..TaskOptions::default()
+        };
         let all = 0..life.offered.len();
         life.number = life.world.start_with(1, all, plan(vec![first, second]), options);
         life
