@@ -11,6 +11,7 @@ pub(crate) struct Metadata {
     pub(crate) packages: Vec<Package>,
     pub(crate) workspace_members: Vec<String>,
     pub(crate) workspace_root: PathBuf,
+    pub(crate) target_directory: PathBuf,
     /// `None` if only the members were requested.
     pub(crate) resolve: Option<Resolve>,
 }

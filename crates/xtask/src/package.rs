@@ -2,7 +2,7 @@
 //! content.
 
 use std::fs::DirEntry;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::metadata::{Metadata, Package};
 use crate::{cargo, execute};
@@ -24,6 +24,7 @@ pub(crate) fn run() -> Result<(), String> {
         command.args(["--exclude", &package.name]);
     }
     forget(&published);
+    forget_builds(&metadata.target_directory, &published);
     execute(&mut command)?;
     let names: Vec<_> = published.iter().map(|package| package.name.as_str()).collect();
     println!("{} packages build from what they hold: {}", names.len(), names.join(", "));
@@ -41,6 +42,25 @@ fn forget(published: &[&Package]) {
         for Package { name, version, .. } in published {
             // It may not be there.
             let _ = std::fs::remove_dir_all(registry.path().join(format!("{name}-{version}")));
+        }
+    }
+}
+
+/// Removes what was built from unpacked packages: Cargo takes the sources of a registry for
+/// unchanged, and would use the build of an older one of the same version.
+fn forget_builds(target: &Path, published: &[&Package]) {
+    let debug = target.join("debug");
+    for entry in std::fs::read_dir(debug.join("deps")).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let Some((of, hash)) = stem.rsplit_once('-') else { continue };
+        let package = published.iter().find(|package| package.name.replace('-', "_") == of);
+        let (Some(package), true) = (package, path.extension().is_some_and(|is| is == "d")) else {
+            continue;
+        };
+        if std::fs::read_to_string(&path).is_ok_and(|text| text.contains("registry/src/-")) {
+            let fingerprint = format!("{}-{hash}", package.name);
+            let _ = std::fs::remove_dir_all(debug.join(".fingerprint").join(fingerprint));
         }
     }
 }

@@ -129,7 +129,7 @@ fn rehearse(args: &BatchStart) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How many run a version. Without a name it is none: they never reported one.
+/// How many run a version. An empty one stands for devices that never reported any.
 fn running(version: &str, devices: &Value) -> String {
     match version {
         "" => format!("{devices} never said what they run"),
