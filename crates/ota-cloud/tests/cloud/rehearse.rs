@@ -73,6 +73,7 @@ fn a_person_opens_each_gate_at_once_in_a_rehearsal() {
 
 #[test]
 #[ignore = "takes seconds of real time: the gate runs it in a step of its own"]
+#[allow(clippy::disallowed_methods, reason = "the time that it takes is what is tested")]
 fn a_hundred_thousand_devices_are_rehearsed_in_ten_seconds() {
     let pace = Pace { per_minute: 2_000, ..Pace::default() };
     let plan = waves(vec![Wave { pace, ..wave(100_000) }]);
