@@ -25,7 +25,7 @@ const UPDATE: &str = "$ota/update/P123456789/d";
 /// come of it. Then a list of operations: every bound holds and every wait ends.
 ///
 /// # Panics
-/// When something of that is wrong.
+/// If a check fails.
 pub fn endpoint(data: &[u8]) {
     let mut input = Input::new(data);
     let shape = input.byte();

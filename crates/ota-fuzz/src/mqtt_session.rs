@@ -18,7 +18,7 @@ const PACKET: usize = 128;
 /// it must stay within its bounds, and every wait must have an end.
 ///
 /// # Panics
-/// When something of that is wrong.
+/// If a check fails.
 pub fn mqtt_session(data: &[u8]) {
     let mut world = World::new();
     let mut input = data;

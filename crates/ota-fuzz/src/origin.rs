@@ -13,7 +13,7 @@ const MOST: usize = 4 << 20;
 /// little is taken of the answers at a time, the answers are the same. Everything is bounded.
 ///
 /// # Panics
-/// When something of that is wrong.
+/// If a check fails.
 pub fn origin(data: &[u8]) {
     let mut input = Input::new(data);
     let mut plan = FaultPlan::new(input.byte().into());

@@ -20,7 +20,7 @@ const LONGEST: usize = 1_024;
 /// end, and a body is taken only when it can be of the image.
 ///
 /// # Panics
-/// When something of that is wrong.
+/// If a check fails.
 pub fn redirect(data: &[u8]) {
     let mut input = Input::new(data);
     let first = input.byte();

@@ -231,7 +231,7 @@ impl From<std::io::Error> for TransportError {
     }
 }
 
-/// Why an input of a fetch had no use. For information only: the machine has already decided.
+/// Why an input of a fetch was rejected. For information only: the machine has already decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

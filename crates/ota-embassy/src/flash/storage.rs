@@ -31,7 +31,7 @@ pub struct BootState {
 impl defmt::Format for BootState {
     fn format(&self, f: defmt::Formatter<'_>) {
         let record = self.record.is_some();
-        defmt::write!(f, "Found {{ slot: {}, record: {=bool} }}", self.slot, record);
+        defmt::write!(f, "BootState {{ slot: {}, record: {=bool} }}", self.slot, record);
     }
 }
 

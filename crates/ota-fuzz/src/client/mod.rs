@@ -20,7 +20,7 @@ const KINDS: [LinkKind; 2] = [LinkKind::Broker, LinkKind::Store];
 /// must come to rest. What it sends must be packets and requests, on links that it has opened.
 ///
 /// # Panics
-/// When something of that is wrong.
+/// If a check fails.
 pub fn client(data: &[u8]) {
     let mut input = Input::new(data);
     let mut world = World::new();

@@ -26,7 +26,7 @@ const OPS: usize = 300;
 /// rest. What it asks for is held against what it may ask for at that moment.
 ///
 /// # Panics
-/// When something of that is wrong.
+/// If a check fails.
 pub fn updater(data: &[u8]) {
     let mut input = Input::new(data);
     let mut world = World::new(&mut input);

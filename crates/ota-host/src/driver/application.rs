@@ -15,7 +15,7 @@ use crate::files::storage::Storage;
 
 /// Devices.
 impl<R: Runtime> Driver<R> {
-    /// Adds a device that runs this version; the first is the one whose login the connection has.
+    /// Adds a device that runs this version; the first one has the login of the connection.
     /// Blocks: it reads the journal and asks the switch. Its limits are raised to
     /// [`client::enlarge_device`].
     ///
@@ -37,7 +37,7 @@ impl<R: Runtime> Driver<R> {
     }
 
     /// Gives a command to a device's state machine:
-    /// `driver.command(device, Command::Accept)`. A moment to come is `driver.clock().now() +
+    /// `driver.command(device, Command::Accept)`. For a later time use `driver.clock().now() +
     /// duration`.
     ///
     /// # Errors
@@ -57,8 +57,8 @@ impl<R: Runtime> Driver<R> {
 /// The application's own topics, on the same connection.
 impl<R: Runtime> Driver<R> {
     /// Publishes a message. At QoS 1 it is kept until it is acknowledged, across connections;
-    /// [`client::ClientEvent::Published`] says so, and [`client::ClientEvent::GivenUp`] that it was sent too
-    /// often in vain.
+    /// [`client::ClientEvent::Published`] says so, and [`client::ClientEvent::GivenUp`] that it was given
+    /// up after several sessions.
     ///
     /// # Errors
     /// [`PublishError`]; nothing changed. `$ota/…` is the client's own.

@@ -62,8 +62,8 @@ macro_rules! driver {
 
         /// Devices.
         impl Driver {
-            /// Adds a device that runs this version; the first is the one whose login the
-            /// connection has. Blocks: it reads the journal and asks the switch. Its limits are
+            /// Adds a device that runs this version; the first one has the login of
+            /// the connection. Blocks: it reads the journal and asks the switch. Its limits are
             /// raised to [`enlarge_device`](ota_wire::client::enlarge_device).
             ///
             /// # Errors
@@ -85,7 +85,7 @@ macro_rules! driver {
             }
 
             /// Gives a command to a device's state machine:
-            /// `driver.command(device, Command::Accept)`. A moment to come is
+            /// `driver.command(device, Command::Accept)`. For a later time use
             /// `driver.clock().now() + duration`.
             ///
             /// # Errors
@@ -110,7 +110,8 @@ macro_rules! driver {
         impl Driver {
             /// Publishes a message. At QoS 1 it is kept until it is acknowledged, across
             /// connections. [`Published`](ota_wire::client::ClientEvent::Published) reports that, and
-            /// [`GivenUp`](ota_wire::client::ClientEvent::GivenUp) that it was sent too often in vain.
+            /// [`GivenUp`](ota_wire::client::ClientEvent::GivenUp) that it was given up after several
+            /// sessions.
             ///
             /// # Errors
             /// [`PublishError`](ota_wire::mqtt::PublishError); nothing changed. Topics that begin

@@ -30,7 +30,7 @@ struct Local {
 }
 
 impl Control {
-    /// Adds a device that runs this version; the first is the one whose login the connection has.
+    /// Adds a device that runs this version; the first one has the login of the connection.
     /// Blocks: it reads the journal and asks the switch. Its limits are raised to
     /// [`client::enlarge_device`].
     ///
@@ -64,7 +64,7 @@ impl Control {
     }
 
     /// Gives a command to a device's state machine:
-    /// `control.command(device, Command::Accept)`. A moment to come is `control.clock().now() +
+    /// `control.command(device, Command::Accept)`. For a later time use `control.clock().now() +
     /// duration`.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl Control {
 
     /// Publishes a message of the application. At QoS 1 it is kept until it is acknowledged, across
     /// connections; [`client::ClientEvent::Published`] says so, and [`client::ClientEvent::GivenUp`] that it
-    /// was sent too often in vain.
+    /// was given up after several sessions.
     ///
     /// # Errors
     /// [`PublishError`]; nothing changed. `$ota/…` is the client's own.
