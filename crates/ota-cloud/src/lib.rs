@@ -74,6 +74,7 @@ pub mod api;
 pub mod batch;
 #[cfg(feature = "mqtt")]
 pub mod broker;
+pub mod calendar;
 pub mod campaign;
 mod catalog;
 pub mod certificate;

@@ -1,36 +1,13 @@
 //! Times for people: UTC.
 
+use ota_cloud::calendar::day;
+
 /// Microseconds since 1970 as a date and a time.
 pub(super) fn utc(micros: u64) -> String {
     let seconds = micros / 1_000_000;
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
+    let (day, rest) = (day(seconds), seconds % 86_400);
     let (hour, minute, second) = (rest / 3_600, rest % 3_600 / 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
-}
-
-/// The date of a day since 1970, by the 400 years after which the calendar repeats.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let leap =
-        |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
-    let (mut year, mut left) =
-        (1970_u64.saturating_add((days / 146_097).saturating_mul(400)), days % 146_097);
-    loop {
-        let length = if leap(year) { 366 } else { 365 };
-        if left < length {
-            break;
-        }
-        (left, year) = (left.saturating_sub(length), year.saturating_add(1));
-    }
-    let february = if leap(year) { 29 } else { 28 };
-    let mut month = 1_u64;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if left < length {
-            break;
-        }
-        (left, month) = (left.saturating_sub(length), month.saturating_add(1));
-    }
-    (year, month, left.saturating_add(1))
+    format!("{day} {hour:02}:{minute:02}:{second:02}")
 }
 
 #[cfg(test)]
