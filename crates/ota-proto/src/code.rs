@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use crate::{Coding, TlsError, TransportError};
+use crate::error::{TlsError, TransportError};
+use crate::response::Coding;
 
 /// The result code of a `fail` report (docs/protocol.md, Result codes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -198,6 +198,7 @@ pub mod message;
 mod order;
 mod output;
 mod region;
+mod response;
 mod rng;
 mod time;
 mod updater;
@@ -209,21 +210,18 @@ pub use code::{Reason, ResultCode};
 pub use config::{Config, ConfigError, Downgrade, Hold, Limits, Timing, Verify};
 pub use decimal::{Decimal, number, seconds};
 pub use digest::{Digester, Md5};
-pub use error::{
-    BufferTooSmall, FetchError, MessageError, Misuse, StorageError, TlsError, TransportError,
-};
+pub use error::{FetchError, MessageError, Misuse, StorageError, TlsError, TransportError};
 pub use identity::{BadName, Identity, Topic, TopicKind};
-pub use input::{
-    Answer, Boot, Coding, Command, ContentRange, InstallFault, Installed, Media, Peer,
-    ResponseHead, SlotInfo, SlotState,
-};
+pub use input::{Boot, Command, InstallFault, Installed, Peer, SlotInfo, SlotState};
 pub use journal::{Journal, Outcome};
+pub use message::BufferTooSmall;
 pub use order::Order;
 pub use output::{
     Body, Done, Event, Fetch, Idle, Offer, OpId, Output, PubId, Publish, QoS, SlotAction, State,
     Timer, Work,
 };
 pub use region::Region;
+pub use response::{Answer, Coding, ContentRange, Media, ResponseHead};
 pub use rng::Rng;
 pub use time::{BUILT, Instant, Micros};
 pub use updater::{Gate, Updater};

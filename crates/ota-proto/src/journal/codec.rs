@@ -30,7 +30,7 @@ use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 use super::{Guard, Journal, JournalError, Outcome, Owed, Phase, Record, Target};
 use crate::code::Reason;
 use crate::digest::Md5;
-use crate::input::Answer;
+use crate::response::Answer;
 use crate::version::Version;
 
 const MAGIC: [u8; 4] = *b"OTAj";

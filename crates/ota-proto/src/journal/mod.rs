@@ -27,7 +27,7 @@ use core::fmt;
 
 use crate::code::Reason;
 use crate::digest::Md5;
-use crate::input::Answer;
+use crate::response::Answer;
 use crate::version::Version;
 
 pub use log::{Entry, Log, Newest, Scan};

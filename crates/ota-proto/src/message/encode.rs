@@ -2,9 +2,8 @@
 
 use core::fmt::{self, Write as _};
 
-use super::{CloudMessage, DeviceMessage, OfferMessage, Progress};
+use super::{BufferTooSmall, CloudMessage, DeviceMessage, OfferMessage, Progress};
 use crate::decimal::Decimal;
-use crate::error::BufferTooSmall;
 
 impl DeviceMessage<'_> {
     /// Writes the message to the start of `buf` and returns its length in bytes: compact, with

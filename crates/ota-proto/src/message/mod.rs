@@ -139,6 +139,23 @@ pub struct OfferMessage<'a> {
     pub fw_type: Option<Cow<'a, str>>,
 }
 
+/// The caller's buffer is too small for the output. The state is unchanged: call again with a
+/// larger one. [`crate::Config::buffer_len`] is always enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct BufferTooSmall {
+    /// The required length in bytes.
+    pub needed: usize,
+}
+
+impl fmt::Display for BufferTooSmall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "buffer too small: {} bytes needed", self.needed)
+    }
+}
+
+impl core::error::Error for BufferTooSmall {}
+
 /// The payload is not a known message. It did not change any state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]

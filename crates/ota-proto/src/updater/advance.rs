@@ -3,8 +3,8 @@
 use crate::input::SlotState;
 
 use super::Updater;
+use super::job::SlotTask;
 use super::result::Owing;
-use super::storage::SlotTask;
 
 impl Updater {
     /// Moves every machine as far as it gets without another input.

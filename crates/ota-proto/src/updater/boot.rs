@@ -10,12 +10,13 @@ use crate::rng::Rng;
 use crate::time::Instant;
 use crate::version::Version;
 
-use super::attempt::{Attempt, Image, Source};
+use super::attempt::stage::{Recall, Restarting, Stage, Trial, Why};
+use super::attempt::{Attempt, Source};
 use super::events::Events;
+use super::image::Image;
 use super::ledger::Ledger;
 use super::result::{Owing, hash};
 use super::session::Session;
-use super::stage::{Recall, Restarting, Stage, Trial, Why};
 use super::{Gate, Updater};
 
 /// How often a reset may interrupt the installation of one image.

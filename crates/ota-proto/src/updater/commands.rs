@@ -7,7 +7,7 @@ use crate::output::Event;
 use crate::time::Instant;
 
 use super::Updater;
-use super::stage::{Deferred, Ready, Stage};
+use super::attempt::stage::{Deferred, Ready, Stage};
 
 impl Updater {
     /// Handles a command of the application.

@@ -1,7 +1,7 @@
 //! The machine: session, attempt and result, side by side.
 //!
 //! * [`session`]: Down, Up (settling, reporting, online);
-//! * [`attempt`]: the state that all stages share; [`stage`]: a file for each stage; [`offer`] and
+//! * [`attempt`]: the state that all stages share, and a file for each stage; [`offer`] and
 //!   [`commands`] begin an attempt, [`storage`] handles the answers of slot and journal;
 //! * [`result`]: None, Saving, Owed, InFlight, Clearing; [`ledger`] makes results durable;
 //! * [`tick`] handles passed time, [`advance`] takes the steps that need no input, [`poll`] derives
@@ -12,35 +12,37 @@ mod attempt;
 mod boot;
 mod commands;
 mod events;
+mod image;
+mod job;
 mod ledger;
 mod offer;
 mod poll;
 mod progress;
 mod result;
 mod session;
-mod stage;
 mod storage;
 mod tick;
 
 use crate::config::{Config, ConfigError};
 use crate::error::{FetchError, MessageError, TransportError};
-use crate::input::{Answer, Boot, Peer, ResponseHead, SlotInfo, SlotState};
+use crate::input::{Boot, Peer, SlotInfo, SlotState};
 use crate::journal::Outcome;
 use crate::message::CloudMessage;
 #[allow(unused_imports)] // for the documentation
 use crate::output;
 use crate::output::{Body, Done, Offer, OpId, PubId, State};
+use crate::response::{Answer, ResponseHead};
 use crate::rng::Rng;
 use crate::time::{BUILT, Instant};
 use crate::version::Version;
 
-use attempt::{Attempt, Failed};
+use attempt::Attempt;
+use attempt::stage::{Stage, Why};
 use events::Events;
+use job::{SlotJob, SlotTask};
 use ledger::Ledger;
-use result::Owing;
+use result::{Failed, Owing};
 use session::{Report, Session};
-use stage::{Stage, Why};
-use storage::{SlotJob, SlotTask};
 
 /// One device's side of its updates: `(state, input, now) → (state, outputs)`.
 ///

@@ -14,11 +14,12 @@ use crate::url::SecretUrl;
 use crate::version::Version;
 
 use super::Updater;
-use super::attempt::{Attempt, Image, Source};
+use super::attempt::stage::{Backoff, Offered, Silence, Stage, Why};
+use super::attempt::{Attempt, Source};
+use super::image::Image;
+use super::job::{SlotJob, SlotTask};
 use super::result::{Owing, hash};
 use super::session::{Report, Session};
-use super::stage::{Backoff, Offered, Silence, Stage, Why};
-use super::storage::{SlotJob, SlotTask};
 
 /// The number of strikes that ban an image.
 const STRIKES: u8 = 3;

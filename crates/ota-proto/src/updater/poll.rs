@@ -2,19 +2,18 @@
 
 use alloc::borrow::Cow;
 
-use crate::error::BufferTooSmall;
 use crate::journal::{Outcome, Owed};
-use crate::message::{DeviceMessage, Progress, ProgressState};
+use crate::message::{BufferTooSmall, DeviceMessage, Progress, ProgressState};
 use crate::output::{Idle, Output, PubId, Publish, QoS, SlotAction, Work};
 use crate::time::Instant;
 use crate::version::Version;
 
 use super::Updater;
+use super::attempt::stage::{Restarting, Stage};
+use super::job::SlotTask;
 use super::progress::ProgressReport;
 use super::result::Owing;
 use super::session::Session;
-use super::stage::{Restarting, Stage};
-use super::storage::SlotTask;
 
 impl Updater {
     /// Returns the next output. Call it after every input until it returns [`Output::Idle`]. `buf`

@@ -1,13 +1,14 @@
 //! The result machine: one result per attempt, owed until an acknowledgement in this session.
 
 use crate::code::{Reason, ResultCode};
+use crate::config::Timing;
 use crate::journal::{Guard, Outcome, Owed, Phase, Record, Target};
 use crate::output::{Event, PubId};
-use crate::time::Instant;
+use crate::time::{Instant, Micros};
 use crate::version::Version;
 
 use super::Updater;
-use super::attempt::Failed;
+use super::image::Image;
 
 /// The state of the result. The result itself is in the ledger's wanted record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -46,6 +47,31 @@ impl Owing {
             _ => id,
         };
         *self = Self::InFlight { first, last: id, deadline };
+    }
+}
+
+/// An image whose attempts failed for a reason outside the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct Failed {
+    image: Image,
+    /// When the next attempt may begin, if our own report drew the offer.
+    until: Instant,
+    pause: Micros,
+}
+
+impl Failed {
+    /// Counts another failed attempt. The pause doubles while the image is the same.
+    pub(super) fn after(before: Option<Self>, image: Image, now: Instant, timing: &Timing) -> Self {
+        let same = before.filter(|failed| failed.image == image);
+        let pause = same.map_or(timing.after_failure, |failed| failed.pause.times(2));
+        let pause = pause.min(timing.retry_after_cap);
+        Self { image, until: now + pause, pause }
+    }
+
+    /// When the next attempt of this image may begin; `None` if another image failed.
+    pub(super) fn free_at(&self, image: &Image) -> Option<Instant> {
+        (self.image == *image).then_some(self.until)
     }
 }
 

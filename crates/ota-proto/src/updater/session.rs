@@ -7,7 +7,7 @@ use crate::output::{PubId, Timer};
 use crate::rng::Rng;
 use crate::time::Instant;
 
-use super::attempt::Image;
+use super::image::Image;
 
 /// Down, or up since the last `handle_session(true)`. The result machine decides whether the
 /// session is settling, because a result is owed.

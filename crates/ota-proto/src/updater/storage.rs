@@ -10,30 +10,9 @@ use crate::time::{Instant, Micros};
 
 use super::Updater;
 use super::attempt::Attempt;
-use super::stage::Stage;
-
-/// The slot operation in progress.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct SlotJob {
-    pub(super) op: OpId,
-    pub(super) task: SlotTask,
-    /// The limit for waiting for it.
-    pub(super) limit: Instant,
-    /// Its attempt has ended: its completion only frees the slot (O3).
-    pub(super) orphan: bool,
-}
-
-/// The slot's [`crate::Work`] in progress, as the state that follows from its success.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum SlotTask {
-    Erase { end: u64 },
-    Write { end: u64 },
-    Sync { upto: u64 },
-    Digest { upto: u64 },
-    Slot(SlotAction),
-}
+use super::attempt::stage::Stage;
+use super::job::{SlotJob, SlotTask};
+use super::result::Owing;
 
 /// This many bytes of an image extend the slot's time limit by a second, for operations on the
 /// whole image.
@@ -108,7 +87,7 @@ impl Updater {
                 })
         };
         self.ledger.is_sure(fits)
-            && self.owing == super::Owing::None
+            && self.owing == Owing::None
             && !matches!(self.slot, SlotState::Trial | SlotState::Armed)
     }
 

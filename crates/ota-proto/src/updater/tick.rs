@@ -4,9 +4,9 @@ use crate::output::Timer;
 use crate::time::Instant;
 
 use super::Updater;
+use super::attempt::stage::Stage;
 use super::result::Owing;
 use super::session::Session;
-use super::stage::Stage;
 
 /// The earliest deadline so far; of two at the same time, the first one.
 struct First(Option<(Instant, Timer)>);

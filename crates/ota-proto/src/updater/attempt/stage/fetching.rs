@@ -7,8 +7,8 @@ use crate::output::{Fetch, OpId, Output, State};
 use crate::time::Instant;
 use crate::updater::Updater;
 use crate::updater::attempt::Attempt;
+use crate::updater::job::{SlotJob, SlotTask};
 use crate::updater::result::Owing;
-use crate::updater::storage::{SlotJob, SlotTask};
 use crate::url::SecretUrl;
 
 use super::{Stage, Why};

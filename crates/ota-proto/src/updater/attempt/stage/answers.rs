@@ -3,11 +3,11 @@
 
 use crate::code::Reason;
 use crate::error::{FetchError, TransportError};
-use crate::input::{Answer, ResponseHead};
 use crate::output::{Body, OpId, State, Work};
+use crate::response::{Answer, ResponseHead};
 use crate::updater::Updater;
 use crate::updater::attempt::{Attempt, PROGRESS};
-use crate::updater::storage::SlotTask;
+use crate::updater::job::SlotTask;
 use crate::url::SecretUrl;
 
 use super::fetching::{BodyEnd, Net, Stream};

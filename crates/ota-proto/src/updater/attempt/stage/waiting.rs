@@ -9,7 +9,7 @@ use crate::updater::Updater;
 use crate::updater::attempt::Attempt;
 use crate::updater::session::{Report, Session};
 
-use super::{Net, Stage};
+use super::{Net, Stage, Why};
 
 /// The most protocol violations without progress, counted in a session: TLS, redirects,
 /// contradictions.
@@ -40,24 +40,6 @@ pub(in crate::updater) struct Recall {
     /// When the wait ends for [`Why::Refused`], [`Why::Gone`] and [`Why::Paused`]; runs only in a
     /// session.
     pub(in crate::updater) until: Option<Instant>,
-}
-
-/// Why a fresh offer is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(in crate::updater) enum Why {
-    /// The server answered 401 or 403.
-    Refused,
-    /// The server answered 404.
-    Gone,
-    /// After a long pause the task may have ended, or its URL may have expired.
-    Paused,
-    /// The offer is too old to use.
-    Stale,
-    /// The deferral is over; the application is asked again.
-    Deferral,
-    /// The device has booted with a part of the image.
-    Boot,
 }
 
 /// Replies to version reports without the awaited offer.

@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use crate::code::Reason;
 use crate::config::Config;
-use crate::input::{Coding, ContentRange, ResponseHead};
+use crate::response::{Coding, ContentRange, ResponseHead};
 use crate::time::Micros;
 use crate::updater::result::hash;
 

@@ -4,7 +4,7 @@ use crate::code::Reason;
 use crate::digest::Md5;
 use crate::updater::Updater;
 use crate::updater::attempt::Attempt;
-use crate::updater::storage::SlotTask;
+use crate::updater::job::SlotTask;
 
 impl Attempt {
     /// Syncs first, then hashes (O4).

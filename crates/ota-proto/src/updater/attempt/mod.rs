@@ -1,66 +1,21 @@
-//! The state of one attempt, from the offer to the trial. [`super::stage`] has the state that
-//! belongs to a single stage.
+//! The state of one attempt, from the offer to the trial. [`stage`] has the state that belongs to a
+//! single stage.
+
+pub(super) mod stage;
 
 use alloc::string::String;
 
 use crate::code::Reason;
-use crate::config::Timing;
 use crate::digest::{Digester, Md5};
-use crate::input::{Answer, Coding};
 use crate::journal::Target;
+use crate::response::{Answer, Coding};
 use crate::time::{Instant, Micros};
 use crate::url::SecretUrl;
-use crate::version::Version;
 use crate::word::same_word;
 
+use super::image::Image;
 use super::progress::LastReport;
-use super::stage::{Net, Silence, Stage};
-
-/// The identity of an image: two offers with equal values offer the same image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Image {
-    pub(super) version: Version,
-    pub(super) md5: Md5,
-    pub(super) size: u64,
-}
-
-impl Image {
-    /// Whether the journal's target is this image.
-    pub(super) fn is(&self, target: &Target) -> bool {
-        self.version == target.version && self.md5 == target.md5 && self.size == target.size
-    }
-
-    /// The image of the journal's target.
-    pub(super) fn of(target: &Target) -> Self {
-        Self { version: target.version, md5: target.md5, size: target.size }
-    }
-}
-
-/// An image whose attempts failed for a reason outside the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Failed {
-    image: Image,
-    /// When the next attempt may begin, if our own report drew the offer.
-    until: Instant,
-    pause: Micros,
-}
-
-impl Failed {
-    /// Counts another failed attempt. The pause doubles while the image is the same.
-    pub(super) fn after(before: Option<Self>, image: Image, now: Instant, timing: &Timing) -> Self {
-        let same = before.filter(|failed| failed.image == image);
-        let pause = same.map_or(timing.after_failure, |failed| failed.pause.times(2));
-        let pause = pause.min(timing.retry_after_cap);
-        Self { image, until: now + pause, pause }
-    }
-
-    /// When the next attempt of this image may begin; `None` if another image failed.
-    pub(super) fn free_at(&self, image: &Image) -> Option<Instant> {
-        (self.image == *image).then_some(self.until)
-    }
-}
+use stage::{Net, Silence, Stage};
 
 /// Where to fetch an image, and the texts of its offer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -17,23 +17,22 @@ mod waiting;
 
 use crate::output::{SlotAction, State, Timer};
 use crate::time::Instant;
+use crate::updater::Updater;
+use crate::updater::job::SlotTask;
+use crate::updater::progress::ProgressReport;
 
-use super::Updater;
-use super::progress::ProgressReport;
-use super::storage::SlotTask;
-
-pub(super) use fetching::Net;
-pub(super) use installing::Installing;
-pub(super) use offered::{Deferred, Offered};
-pub(super) use ready::Ready;
-pub(super) use restarting::Restarting;
-pub(super) use trial::Trial;
-pub(super) use waiting::{Backoff, Recall, Silence, Why};
+pub(in crate::updater) use fetching::Net;
+pub(in crate::updater) use installing::Installing;
+pub(in crate::updater) use offered::{Deferred, Offered};
+pub(in crate::updater) use ready::Ready;
+pub(in crate::updater) use restarting::Restarting;
+pub(in crate::updater) use trial::Trial;
+pub(in crate::updater) use waiting::{Backoff, Recall, Silence};
 
 /// The stage of the attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum Stage {
+pub(in crate::updater) enum Stage {
     /// Waits for the application's accept.
     Offered(Offered),
     /// Deferred by the application.
@@ -56,9 +55,27 @@ pub(super) enum Stage {
     Trial(Trial),
 }
 
+/// Why a fresh offer is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "snapshot", derive(serde::Serialize, serde::Deserialize))]
+pub(in crate::updater) enum Why {
+    /// The server answered 401 or 403.
+    Refused,
+    /// The server answered 404.
+    Gone,
+    /// After a long pause the task may have ended, or its URL may have expired.
+    Paused,
+    /// The offer is too old to use.
+    Stale,
+    /// The deferral is over; the application is asked again.
+    Deferral,
+    /// The device has booted with a part of the image.
+    Boot,
+}
+
 impl Stage {
     /// The state that the application sees.
-    pub(super) fn state(&self) -> State {
+    pub(in crate::updater) fn state(&self) -> State {
         match self {
             Self::Offered(_) => State::Offered,
             Self::Deferred(_) => State::Deferred,
@@ -73,7 +90,7 @@ impl Stage {
     }
 
     /// Whether the installer may have begun: from then on the attempt ends only with a result.
-    pub(super) fn is_past_return(&self) -> bool {
+    pub(in crate::updater) fn is_past_return(&self) -> bool {
         matches!(self, Self::Installing(_) | Self::Restarting(_) | Self::Trial(_))
     }
 }
@@ -85,7 +102,7 @@ impl Updater {
     }
 
     /// The progress report of the open attempt, if it has one.
-    pub(super) fn progress_report(&self) -> Option<ProgressReport> {
+    pub(in crate::updater) fn progress_report(&self) -> Option<ProgressReport> {
         let attempt = self.update.as_ref()?;
         let report = match &attempt.stage {
             Stage::Offered(_) | Stage::Deferred(_) => return None,
@@ -104,7 +121,7 @@ impl Updater {
     }
 
     /// The stage's deadline.
-    pub(super) fn stage_deadline(&self) -> Option<(Instant, Timer)> {
+    pub(in crate::updater) fn stage_deadline(&self) -> Option<(Instant, Timer)> {
         let timing = &self.cfg.timing;
         // When the wait for sending or acknowledging `burning` ends. It has ended once `advance`
         // has seen that time, not when a poll comes late.
@@ -133,7 +150,7 @@ impl Updater {
     }
 
     /// The effect of passed time on the stage.
-    pub(super) fn tick_stage(&mut self) {
+    pub(in crate::updater) fn tick_stage(&mut self) {
         let now = self.now;
         let again = now + self.cfg.timing.ask_again;
         let Some(attempt) = &mut self.update else { return };
@@ -160,7 +177,7 @@ impl Updater {
     }
 
     /// The stage's steps that need no input, taken after every input.
-    pub(super) fn advance_stage(&mut self) {
+    pub(in crate::updater) fn advance_stage(&mut self) {
         self.refresh_stale_offer();
         self.settle_stream();
         self.leave_ready();
@@ -172,7 +189,7 @@ impl Updater {
     /// The stage's next work in the slot, except switching it.
     // Not inlined: that would widen the caller's stack frame and cost flash.
     #[inline(never)]
-    pub(super) fn next_storage(&self) -> Option<SlotTask> {
+    pub(in crate::updater) fn next_storage(&self) -> Option<SlotTask> {
         let attempt = self.update.as_ref()?;
         match &attempt.stage {
             Stage::Fetching(_) | Stage::Backoff(_) => self.next_of_download(attempt),
@@ -186,7 +203,7 @@ impl Updater {
     }
 
     /// The stage's next switch of the slot.
-    pub(super) fn next_switch(&self) -> Option<SlotAction> {
+    pub(in crate::updater) fn next_switch(&self) -> Option<SlotAction> {
         let attempt = self.update.as_ref().filter(|_| self.job_retry.is_none())?;
         match &attempt.stage {
             Stage::Restarting(restarting) => self.next_of_restarting(restarting),
@@ -197,7 +214,7 @@ impl Updater {
     }
 
     /// When the stage gives up waiting for slot or journal.
-    pub(super) fn stuck_at(&self) -> Option<Instant> {
+    pub(in crate::updater) fn stuck_at(&self) -> Option<Instant> {
         let attempt = self.update.as_ref()?;
         let (slot, journal) = match &attempt.stage {
             Stage::Fetching(_)
