@@ -30,12 +30,18 @@ pub enum Verdict {
 
 /// The application's reaction to an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Act {
+pub enum Act {
+    /// Accepts the offer.
     Accept,
+    /// Defers the offer by this time.
     Defer(Duration),
+    /// Approves the image and starts its installation.
     ApproveAndInstall,
+    /// Reports the installer's result.
     Installed(Installed),
+    /// Judges the image on trial.
     Judge(Verdict),
+    /// Resets the device.
     Reset,
 }
 

@@ -28,9 +28,19 @@ pub enum MessageFault {
 
 /// Packets in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Packet {
-    Report { id: PubId, qos: QoS, payload: Vec<u8> },
+pub enum Packet {
+    /// A message of the device.
+    Report {
+        /// Its number.
+        id: PubId,
+        /// Whether it needs an acknowledgement.
+        qos: QoS,
+        /// Its bytes.
+        payload: Vec<u8>,
+    },
+    /// A message of the cloud.
     Message(Vec<u8>),
+    /// The acknowledgement of the device's message with this number.
     Ack(PubId),
 }
 

@@ -155,7 +155,7 @@ fn any_app(setup: &mut Setup, rng: &mut Rng) {
 fn any_faults(world: &mut World, rng: &mut Rng) {
     let menu = server_faults();
     for _ in 0..rng.below(4) {
-        world.server.plan.push_back(menu.get(below(rng, menu.len())).cloned());
+        world.layer.server.plan.push_back(menu.get(below(rng, menu.len())).cloned());
     }
     for _ in 0..rng.below(6) {
         let packet = rng.below(40);

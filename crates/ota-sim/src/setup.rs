@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use core::time::Duration;
 
+use ota_cloud::Firmware;
 use ota_proto::{Config, Digester, Identity, Instant, Md5, Rng};
 
 use crate::app::App;
@@ -116,6 +117,12 @@ impl Setup {
         // stays the same.
         let mut rng = Rng::new(self.seed ^ now.as_micros());
         self.clock_jumps.then(|| rng.below(1 << 33))
+    }
+
+    /// The cloud's entry of an image.
+    pub(crate) fn firmware(&self, image: &Image) -> Firmware {
+        let product = self.device.identity.product_id();
+        Firmware::new(product, image.version, image.md5, image.bytes.len() as u64)
     }
 
     /// The image with this digest.

@@ -137,7 +137,7 @@ fn cuts_of_a_download_with_faults() {
         let mut setup = Setup::new(20_000, 8);
         setup.lying_server = true;
         let mut world = World::new(setup);
-        world.server.plan = [Some(FetchFault::Closes(9_000)), Some(fault.clone())].into();
+        world.layer.server.plan = [Some(FetchFault::Closes(9_000)), Some(fault.clone())].into();
         fork_while_storing(world, |world, what| {
             for mode in CUTS {
                 if fault == FetchFault::Wrong(100) {

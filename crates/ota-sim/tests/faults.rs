@@ -14,7 +14,7 @@ fn every_pair_of_server_faults_ends() {
     for first in server_faults() {
         for second in server_faults() {
             let mut world = world(1);
-            world.server.plan = [Some(first.clone()), Some(second.clone())].into();
+            world.layer.server.plan = [Some(first.clone()), Some(second.clone())].into();
             world.must_end(&format!("{first:?} then {second:?}"));
         }
     }
@@ -25,10 +25,14 @@ fn every_server_fault_for_ever_ends() {
     for fault in server_faults() {
         let mut world = world(2);
         let part = Some(FetchFault::Closes(9_000));
-        world.server.plan =
+        world.layer.server.plan =
             std::iter::once(part).chain(std::iter::repeat_n(Some(fault.clone()), 200)).collect();
         world.must_end(&format!("{fault:?} forever"));
-        assert!(world.server.fetches < 60, "{fault:?}: {} fetches", world.server.fetches);
+        assert!(
+            world.layer.server.fetches < 60,
+            "{fault:?}: {} fetches",
+            world.layer.server.fetches
+        );
         // The current report is repeated every 20 s, and little else is said.
         let most = 60 + world.now.as_millis() / 20_000;
         assert!(world.record().counters.received < most, "{}", world.trace);

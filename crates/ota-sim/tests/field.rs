@@ -36,13 +36,13 @@ fn until(world: &mut World, what: &str, holds: impl Fn(&World) -> bool) {
 fn a_store_that_is_away_for_long_is_waited_for_and_not_for_ever() {
     for seed in 0..8 {
         let mut world = World::new(setup(seed));
-        world.server.plan.extend((0..9).map(|_| Some(FetchFault::Status(503, None))));
+        world.layer.server.plan.extend((0..9).map(|_| Some(FetchFault::Status(503, None))));
         world.must_prove("away for some minutes");
         let mut world = World::new(setup(seed));
-        world.server.plan.extend((0..200).map(|_| Some(FetchFault::Status(503, None))));
+        world.layer.server.plan.extend((0..200).map(|_| Some(FetchFault::Status(503, None))));
         assert_eq!(world.must_end("away for a day"), Outcome::Ended);
         assert!(world.now >= Instant::from_secs(1_800), "{}", world.now);
-        assert!(world.server.fetches < 60, "{} fetches", world.server.fetches);
+        assert!(world.layer.server.fetches < 60, "{} fetches", world.layer.server.fetches);
     }
 }
 
@@ -124,13 +124,10 @@ fn an_installer_that_moves_the_image_and_a_cut_end_with_a_clean_download() {
                     world.storage.flash[flash].fill(&[0xa5; 20_000]);
                 }
             }
-            assert_eq!(
-                world.device.as_ref().map(ota_proto::Updater::state),
-                Some(State::Installing)
-            );
+            assert_eq!(world.device().map(ota_proto::Updater::state), Some(State::Installing));
             world.power_cut(cut);
             world.must_prove("moved away");
-            assert!(world.server.fetches >= 2, "it was fetched again");
+            assert!(world.layer.server.fetches >= 2, "it was fetched again");
         }
     }
 }

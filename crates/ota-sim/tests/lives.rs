@@ -24,11 +24,11 @@ fn live(setup: Setup, seconds: u64, end: impl Fn(&mut World)) -> (u64, u64, Outc
     let mut lives = 1;
     let mut until = Instant::from_secs(seconds);
     while world.outcome().is_none() {
-        assert!(lives < 400, "forever, at {:?}", world.device.as_ref().map(|d| d.progress()));
+        assert!(lives < 400, "forever, at {:?}", world.device().map(|d| d.progress()));
         assert_ne!(world.step(), Step::Dead);
         assert!(world.invariants.broken().is_empty(), "{:?}", world.invariants.broken());
         // An image that is whole has the rest of the day.
-        let whole = world.device.as_ref().and_then(ota_proto::Updater::progress);
+        let whole = world.device().and_then(ota_proto::Updater::progress);
         if world.now >= until && whole.is_none_or(|(stored, size)| stored < size) {
             end(&mut world);
             lives += 1;

@@ -12,8 +12,9 @@ use core::fmt;
 
 use ota_proto::Rng;
 
+use crate::messages::World;
 use crate::tear::{Mode, Tear};
-use crate::world::{Outcome, World};
+use crate::world::Outcome;
 
 pub use point::{Point, Second};
 pub use scenario::Scenario;

@@ -6,9 +6,9 @@ use core::str::FromStr;
 use ota_proto::Verify;
 
 use crate::app::Verdict;
+use crate::messages::World;
 use crate::server::FetchFault;
 use crate::setup::Setup;
-use crate::world::World;
 
 /// An update for power cuts, small enough to try every byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Scenario {
             Self::Resume | Self::Aligned => {}
         }
         let mut world = World::new(setup);
-        world.server.plan = [Some(FetchFault::Closes(70))].into();
+        world.layer.server.plan = [Some(FetchFault::Closes(70))].into();
         world
     }
 

@@ -156,7 +156,7 @@ fn away(world: &mut World, rng: &mut Rng) {
     let fault = faults.get(below(rng, faults.len())).cloned().unwrap_or(FetchFault::Silent);
     let from = Instant::from_secs(rng.below(4));
     let length = pick(rng, &[120, 300, 1_500, 7_200, 86_400]);
-    world.server.away = Some((fault, from..from + Duration::from_secs(length)));
+    world.layer.server.away = Some((fault, from..from + Duration::from_secs(length)));
 }
 
 /// This many alternations between two images.

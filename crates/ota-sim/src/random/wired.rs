@@ -45,11 +45,11 @@ pub fn wired(seed: u64, ring: usize) -> (wire::World, Result<Outcome, String>) {
         if whims.below(6) == 0 { short_lives(&mut setup, &mut wires, &mut whims) } else { (0, 0) };
     let size = setup.image.len() as u64;
     let mut world = wire::World::new(setup, wires);
-    world.lives.ring = ring;
+    world.layer.lives.ring = ring;
     if whims.below(6) == 0 {
         let from = Instant::from_secs(whims.below(4));
         let length = pick(&mut whims, &[120, 300, 1_500, 7_200, 86_400]);
-        world.away = Some(from..from + Duration::from_secs(length));
+        world.layer.away = Some(from..from + Duration::from_secs(length));
     }
     if whims.below(5) == 0 {
         field::misreads(&mut world.storage, size, &mut whims);
@@ -120,13 +120,13 @@ fn cuts(world: &mut wire::World, rng: &mut Rng) -> Result<(), String> {
 /// read bit.
 fn end(world: &mut wire::World, honest: bool) -> Result<Outcome, String> {
     let outcome = world.run()?;
-    let done = matches!(world.results[..], [Said::Done(_)]);
-    if world.results.len() != 1 || done != (outcome == Outcome::Proved) {
-        return Err(format!("{outcome:?}, but told {:?}\n{}", world.results, world.trace));
+    let done = matches!(world.layer.results[..], [Said::Done(_)]);
+    if world.layer.results.len() != 1 || done != (outcome == Outcome::Proved) {
+        return Err(format!("{outcome:?}, but told {:?}\n{}", world.layer.results, world.trace));
     }
-    let blamed = matches!(world.results[..], [Said::Fail(_, -4, _)]);
+    let blamed = matches!(world.layer.results[..], [Said::Fail(_, -4, _)]);
     if blamed && honest && world.storage.misreads.flipped < 2 {
-        return Err(format!("told {:?}\n{}", world.results, world.trace));
+        return Err(format!("told {:?}\n{}", world.layer.results, world.trace));
     }
     Ok(outcome)
 }

@@ -4,15 +4,14 @@ use std::fmt::Write as _;
 
 use ota_proto::journal::Record;
 use ota_proto::{
-    Boot, Config, Event, Fetch, Idle, Instant, OpId, Output, PubId, Publish, QoS, Rng, SlotInfo,
-    State, Updater, Work,
+    Config, Event, Fetch, Idle, Instant, OpId, Output, PubId, Publish, QoS, Rng, State, Updater,
+    Work,
 };
 
-use crate::flash::FlashOp;
 use crate::invariants::Invariants;
 use crate::setup::Setup;
 use crate::trace::{Said, Trace, What};
-use crate::world::{Job, Storage};
+use crate::world::Storage;
 
 use super::key;
 
@@ -156,14 +155,9 @@ impl Env {
     }
 
     pub(super) fn boot(&mut self, setup: &Setup) {
-        let running = self.storage.loader.running().to_owned();
-        let slot = self.storage.loader.state();
-        let storage = SlotInfo { capacity: setup.capacity, erase: setup.erase, write: 1 };
-        let journal = self.storage.journal.newest().copied();
-        let record = self.storage.journal.record();
-        let boot = Boot { running: &running, slot, journal: journal.as_ref(), storage };
-        self.device = Updater::new(self.now, setup.device.clone(), boot).ok();
-        self.note(setup, What::Boot { running, slot, record });
+        let found = self.storage.find(setup);
+        self.device = Updater::new(self.now, setup.device.clone(), found.boot()).ok();
+        self.note(setup, found.into());
     }
 
     pub(super) fn off(&mut self, setup: &Setup) {
@@ -229,25 +223,7 @@ impl Env {
                 self.note(setup, What::Cancel(*op));
                 self.get.take_if(|get| get.op == *op);
             }
-            Output::Do(op, Work::Erase { range, .. }) => {
-                let job = Job::Flash(FlashOp::Erase(range.clone()));
-                self.begin(setup, *op, job, What::Erase(*op, range.clone()));
-            }
-            Output::Do(op, Work::Sync) => self.begin(setup, *op, Job::Sync, What::Sync(*op)),
-            Output::Do(op, Work::Digest { range }) => {
-                let what = What::Digest(*op, range.clone());
-                self.begin(setup, *op, Job::Digest(range.end), what);
-            }
-            Output::Do(op, Work::Slot(action)) => {
-                self.begin(setup, *op, Job::Slot(*action), What::Slot(*op, *action));
-            }
-            Output::Do(op, Work::Persist(record)) => {
-                match Record::decode(record) {
-                    Ok((_, record)) => self.note(setup, What::Persist(*op, record)),
-                    Err(error) => self.watch.break_rule(format!("bad record: {error}")),
-                }
-                self.storage.persist = Some((*op, Box::new(*record)));
-            }
+            Output::Do(op, work) => self.begin(setup, *op, work.clone().map(<[u8]>::to_vec)),
             Output::Event(event) => {
                 self.note(setup, What::Event(event.clone()));
                 self.hear(event);
@@ -257,9 +233,11 @@ impl Env {
         false
     }
 
-    pub(super) fn begin(&mut self, setup: &Setup, op: OpId, job: Job, what: What) {
-        self.note(setup, what);
-        self.storage.job = Some((op, job));
+    pub(super) fn begin(&mut self, setup: &Setup, op: OpId, work: Work<Vec<u8>>) {
+        match self.storage.begin(op, work) {
+            Ok(what) => self.note(setup, what),
+            Err(wrong) => self.watch.break_rule(wrong),
+        }
     }
 
     fn publish(&mut self, setup: &Setup, id: PubId, qos: QoS, payload: &[u8]) {

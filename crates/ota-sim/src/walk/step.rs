@@ -4,13 +4,11 @@ use core::time::Duration;
 
 use ota_proto::{
     Body, Command, ContentRange, Installed, Instant, QoS, ResponseHead, Rng, StorageError, Updater,
-    Work,
 };
 
-use crate::flash::FlashOp;
 use crate::setup::Setup;
 use crate::trace::{Heard, Said, What};
-use crate::world::{Cut as PowerCut, Job};
+use crate::world::Cut as PowerCut;
 
 use super::act::{Action, Cut, Head};
 use super::env::{Ask, Down, Env, VERSIONS, version};
@@ -341,9 +339,8 @@ impl Env {
         match device.handle_body(self.now, op, &piece) {
             Ok(Body { consumed, work }) => {
                 get.at += consumed as u64;
-                if let Some((op, Work::Write { at, bytes })) = work {
-                    let what = What::Write(op, at..at + bytes.len() as u64);
-                    self.begin(setup, op, Job::Flash(FlashOp::Write(at, bytes.to_vec())), what);
+                if let Some((op, work)) = work {
+                    self.begin(setup, op, work.map(<[u8]>::to_vec));
                 }
             }
             Err(_) => self.get = None,

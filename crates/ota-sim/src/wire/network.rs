@@ -64,20 +64,20 @@ impl World {
     /// The device opens a connection.
     pub(super) fn open(&mut self, link: Link) {
         let open = match link.kind {
-            LinkKind::Broker => self.broker.is_some(),
-            LinkKind::Store => self.store.is_some(),
+            LinkKind::Broker => self.layer.broker.is_some(),
+            LinkKind::Store => self.layer.store.is_some(),
         };
         if open {
-            self.broken.push(format!("a second link of a kind: {link:?}"));
+            self.invariants.break_rule(format!("a second link of a kind: {link:?}"));
         }
         self.fault(format!("connect {:?}", link.kind));
         let open_at = self.now + self.setup.latency + self.setup.latency;
         match link.kind {
             LinkKind::Broker => {
-                self.broker = Some(Wire::new(link, open_at, Broker::new(self.now)));
+                self.layer.broker = Some(Wire::new(link, open_at, Broker::new(self.now)));
             }
             LinkKind::Store => {
-                self.store = Some(Wire::new(link, open_at, Connection::new(self.now)));
+                self.layer.store = Some(Wire::new(link, open_at, Connection::new(self.now)));
             }
         }
     }
@@ -87,20 +87,20 @@ impl World {
         self.fault(format!("close {:?}", link.kind));
         match link.kind {
             LinkKind::Broker => {
-                if self.broker.take_if(|wire| wire.link == link).is_some() {
+                if self.layer.broker.take_if(|wire| wire.link == link).is_some() {
                     self.offline();
                 }
             }
-            LinkKind::Store => drop(self.store.take_if(|wire| wire.link == link)),
+            LinkKind::Store => drop(self.layer.store.take_if(|wire| wire.link == link)),
         }
     }
 
     /// Drops the connections with the device's program.
     pub(super) fn drop_wires(&mut self) {
-        if self.broker.take().is_some() {
+        if self.layer.broker.take().is_some() {
             self.offline();
         }
-        self.store = None;
+        self.layer.store = None;
     }
 
     fn offline(&mut self) {
@@ -110,15 +110,15 @@ impl World {
 
     /// The next event on the connections that only time brings.
     pub(super) fn next_on_wires(&self) -> Option<Instant> {
-        let broker = self.broker.as_ref();
-        let store = self.store.as_ref();
+        let broker = self.layer.broker.as_ref();
+        let store = self.layer.store.as_ref();
         let store_peer = store
             .filter(|wire| wire.opening.is_none() && !wire.frozen && !wire.down.is_closed())
-            .and_then(|wire| wire.peer.deadline(&self.origin));
+            .and_then(|wire| wire.peer.deadline(&self.layer.origin));
         let all = [
-            broker.and_then(|wire| wire.next(self.idle.read_broker)),
+            broker.and_then(|wire| wire.next(self.layer.idle.read_broker)),
             broker.map(|wire| wire.peer.deadline()),
-            store.and_then(|wire| wire.next(self.idle.read_store)),
+            store.and_then(|wire| wire.next(self.layer.idle.read_store)),
             store_peer,
         ];
         if self.is_peer_due() {
@@ -129,23 +129,24 @@ impl World {
     }
 
     fn is_peer_due(&self) -> bool {
-        let broker = self.broker.as_ref().is_some_and(|wire| wire.peer.deadline() <= self.now);
-        let store = self.store.as_ref().filter(|wire| {
+        let broker =
+            self.layer.broker.as_ref().is_some_and(|wire| wire.peer.deadline() <= self.now);
+        let store = self.layer.store.as_ref().filter(|wire| {
             let open = wire.opening.is_none() && !wire.frozen && !wire.down.is_closed();
-            open && wire.down.room(self.wires.window) > 0
+            open && wire.down.room(self.layer.wires.window) > 0
         });
-        let store = store.and_then(|wire| wire.peer.deadline(&self.origin));
+        let store = store.and_then(|wire| wire.peer.deadline(&self.layer.origin));
         broker || store.is_some_and(|at| at <= self.now)
     }
 
     /// Handles the deadlines of the other ends.
     pub(super) fn wake_peers(&mut self) {
-        if self.broker.as_ref().is_some_and(|wire| wire.peer.deadline() <= self.now) {
+        if self.layer.broker.as_ref().is_some_and(|wire| wire.peer.deadline() <= self.now) {
             self.fault("the broker gives the device up");
             self.break_broker();
         }
-        if let Some(wire) = &mut self.store {
-            wire.peer.handle_timeout(&self.origin, self.now);
+        if let Some(wire) = &mut self.layer.store {
+            wire.peer.handle_timeout(&self.layer.origin, self.now);
         }
     }
 
@@ -163,13 +164,13 @@ impl World {
 
     fn open_due(&mut self) -> bool {
         let now = self.now;
-        let broker = self.broker.as_mut().and_then(|wire| wire.open_at(now));
-        let link = broker.or_else(|| self.store.as_mut().and_then(|wire| wire.open_at(now)));
-        let away = self.away.as_ref().is_some_and(|span| span.contains(&now));
-        let (Some(link), Some(client)) = (link, &mut self.client) else { return false };
+        let broker = self.layer.broker.as_mut().and_then(|wire| wire.open_at(now));
+        let link = broker.or_else(|| self.layer.store.as_mut().and_then(|wire| wire.open_at(now)));
+        let away = self.layer.away.as_ref().is_some_and(|span| span.contains(&now));
+        let (Some(link), Some(client)) = (link, &mut self.layer.client) else { return false };
         if away && link.kind == LinkKind::Store {
             client.handle(now, Input::ConnectFailed { link, error: TransportError::Refused });
-            self.store = None;
+            self.layer.store = None;
             self.met(Kind::StoreAway);
             self.touched();
             return true;
@@ -182,34 +183,34 @@ impl World {
 
     fn send_from_device(&mut self) -> bool {
         for kind in [LinkKind::Broker, LinkKind::Store] {
-            let (link, room, stream) = match (kind, &self.broker, &self.store) {
+            let (link, room, stream) = match (kind, &self.layer.broker, &self.layer.store) {
                 (LinkKind::Broker, Some(wire), _) if wire.opening.is_none() => {
-                    (wire.link, wire.up.room(self.wires.window), Stream::ToBroker)
+                    (wire.link, wire.up.room(self.layer.wires.window), Stream::ToBroker)
                 }
                 (LinkKind::Store, _, Some(wire)) if wire.opening.is_none() => {
-                    (wire.link, wire.up.room(self.wires.window), Stream::ToStore)
+                    (wire.link, wire.up.room(self.layer.wires.window), Stream::ToStore)
                 }
                 _ => continue,
             };
-            let Some(client) = &mut self.client else { return false };
+            let Some(client) = &mut self.layer.client else { return false };
             let there = client.transmit(link).len().min(room);
             if there == 0 {
                 continue;
             }
-            let sent = self.sent.entry(stream).or_default();
-            let count = self.wires.sends.next(there, *sent, &mut self.rng);
+            let sent = self.layer.sent.entry(stream).or_default();
+            let count = self.layer.wires.sends.next(there, *sent, &mut self.rng);
             *sent = sent.saturating_add(count as u64);
             let bytes = client.transmit(link).get(..count).unwrap_or_default().to_vec();
             client.handle(self.now, Input::Sent { link, count });
             let (now, latency) = (self.now, self.setup.latency);
             match kind {
                 LinkKind::Broker => {
-                    if let Some(wire) = &mut self.broker {
+                    if let Some(wire) = &mut self.layer.broker {
                         wire.up.send(now, latency, &bytes);
                     }
                 }
                 LinkKind::Store => {
-                    if let Some(wire) = &mut self.store {
+                    if let Some(wire) = &mut self.layer.store {
                         wire.up.send(now, latency, &bytes);
                     }
                 }
@@ -221,8 +222,8 @@ impl World {
     }
 
     fn send_from_broker(&mut self) -> bool {
-        let (now, latency, window) = (self.now, self.setup.latency, self.wires.window);
-        let Some(wire) = &mut self.broker else { return false };
+        let (now, latency, window) = (self.now, self.setup.latency, self.layer.wires.window);
+        let Some(wire) = &mut self.layer.broker else { return false };
         let count = wire.peer.transmit().len().min(wire.down.room(window));
         if count > 0 {
             let bytes = wire.peer.transmit().get(..count).unwrap_or_default().to_vec();
@@ -238,13 +239,13 @@ impl World {
     }
 
     fn send_from_store(&mut self) -> bool {
-        let (now, latency, window) = (self.now, self.setup.latency, self.wires.window);
-        let Some(wire) = &mut self.store else { return false };
+        let (now, latency, window) = (self.now, self.setup.latency, self.layer.wires.window);
+        let Some(wire) = &mut self.layer.store else { return false };
         if wire.opening.is_some() || wire.down.is_closed() {
             return false;
         }
         let room = wire.down.room(window);
-        let bytes = wire.peer.transmit(&mut self.origin, now);
+        let bytes = wire.peer.transmit(&mut self.layer.origin, now);
         let bytes = bytes.get(..room.min(bytes.len())).unwrap_or_default().to_vec();
         if !bytes.is_empty() {
             wire.peer.handle_sent(now, bytes.len());
@@ -259,7 +260,7 @@ impl World {
     }
 
     fn deliver_to_broker(&mut self) -> bool {
-        let Some(wire) = self.broker.as_mut().filter(|wire| wire.opening.is_none()) else {
+        let Some(wire) = self.layer.broker.as_mut().filter(|wire| wire.opening.is_none()) else {
             return false;
         };
         let there = wire.up.arrived(self.now);
@@ -268,16 +269,16 @@ impl World {
         }
         let frozen = wire.frozen;
         let count = self.piece(Stream::ToBroker, super::Chunks::Whole, there);
-        let Some(wire) = &mut self.broker else { return false };
+        let Some(wire) = &mut self.layer.broker else { return false };
         let bytes = wire.up.take(count);
         if frozen {
             return true;
         }
         let identity = self.setup.device.identity.clone();
-        let asked = wire.peer.receive(self.now, &bytes, &identity, self.last_login);
+        let asked = wire.peer.receive(self.now, &bytes, &identity, self.layer.last_login);
         match asked {
             Ok(asked) => asked.into_iter().for_each(|asked| self.do_asked(asked)),
-            Err(why) => self.broken.push(why),
+            Err(why) => self.invariants.break_rule(why),
         }
         self.break_after(Stream::ToBroker, count);
         true
@@ -285,7 +286,7 @@ impl World {
 
     fn do_asked(&mut self, asked: Asked) {
         match asked {
-            Asked::Login => self.last_login = Some(self.now),
+            Asked::Login => self.layer.last_login = Some(self.now),
             Asked::Subscribed => {
                 let identity = self.setup.device.identity.clone();
                 let known = self.cloud.handle_connected(self.now, &identity);
@@ -297,7 +298,7 @@ impl World {
     }
 
     fn deliver_to_store(&mut self) -> bool {
-        let Some(wire) = self.store.as_mut().filter(|wire| wire.opening.is_none()) else {
+        let Some(wire) = self.layer.store.as_mut().filter(|wire| wire.opening.is_none()) else {
             return false;
         };
         let there = wire.up.arrived(self.now);
@@ -306,14 +307,14 @@ impl World {
         }
         let frozen = wire.frozen;
         let count = self.piece(Stream::ToStore, super::Chunks::Whole, there);
-        let Some(wire) = &mut self.store else { return false };
+        let Some(wire) = &mut self.layer.store else { return false };
         let bytes = wire.up.take(count);
         if frozen {
             return true;
         }
         let taken = wire.peer.handle_received(self.now, &bytes);
         if taken != bytes.len() {
-            self.broken.push("the store's buffer is full: more than one request?".into());
+            self.invariants.break_rule("the store's buffer is full: more than one request?".into());
         }
         self.break_after(Stream::ToStore, count);
         true
@@ -322,8 +323,12 @@ impl World {
     /// Passes the next piece to the device, or the rest of the last ones.
     fn deliver_to_device(&mut self, kind: LinkKind) -> bool {
         let (stream, chunks, reading) = match kind {
-            LinkKind::Broker => (Stream::FromBroker, self.wires.broker, self.idle.read_broker),
-            LinkKind::Store => (Stream::FromStore, self.wires.store, self.idle.read_store),
+            LinkKind::Broker => {
+                (Stream::FromBroker, self.layer.wires.broker, self.layer.idle.read_broker)
+            }
+            LinkKind::Store => {
+                (Stream::FromStore, self.layer.wires.store, self.layer.idle.read_store)
+            }
         };
         let Some((arrived, rx, offered, frozen, ended)) = self.look(kind) else { return false };
         if frozen {
@@ -337,15 +342,15 @@ impl World {
         if reading && there > 0 {
             let count = self.piece(stream, chunks, there);
             let bytes = match kind {
-                LinkKind::Broker => self.broker.as_mut().map(|wire| wire.down.take(count)),
-                LinkKind::Store => self.store.as_mut().map(|wire| wire.down.take(count)),
+                LinkKind::Broker => self.layer.broker.as_mut().map(|wire| wire.down.take(count)),
+                LinkKind::Store => self.layer.store.as_mut().map(|wire| wire.down.take(count)),
             };
             self.feed(kind, &bytes.unwrap_or_default());
             self.break_after(stream, count);
             return true;
         }
         let Some(end) = ended.filter(|end| rx == 0 || !end.clean) else { return false };
-        self.end(kind, end);
+        self.end_wire(kind, end);
         true
     }
 
@@ -355,21 +360,21 @@ impl World {
             (wire.down.arrived(now), wire.rx.len(), wire.offered, wire.frozen, ended)
         }
         match kind {
-            LinkKind::Broker => self.broker.as_ref().map(|wire| of(wire, self.now)),
-            LinkKind::Store => self.store.as_ref().map(|wire| of(wire, self.now)),
+            LinkKind::Broker => self.layer.broker.as_ref().map(|wire| of(wire, self.now)),
+            LinkKind::Store => self.layer.store.as_ref().map(|wire| of(wire, self.now)),
         }
     }
 
     /// Tells the device that a connection has ended.
-    fn end(&mut self, kind: LinkKind, end: End) {
+    fn end_wire(&mut self, kind: LinkKind, end: End) {
         let link = match kind {
-            LinkKind::Broker => self.broker.take().map(|wire| wire.link),
-            LinkKind::Store => self.store.take().map(|wire| wire.link),
+            LinkKind::Broker => self.layer.broker.take().map(|wire| wire.link),
+            LinkKind::Store => self.layer.store.take().map(|wire| wire.link),
         };
         if kind == LinkKind::Broker {
             self.offline();
         }
-        let (Some(link), Some(client)) = (link, &mut self.client) else { return };
+        let (Some(link), Some(client)) = (link, &mut self.layer.client) else { return };
         client.handle(self.now, Input::Closed { link, clean: end.clean });
         self.fault(format!("{kind:?} ended, clean: {}", end.clean));
         self.touched();
@@ -381,26 +386,26 @@ impl World {
         let broker = matches!(stream, Stream::ToBroker | Stream::FromBroker);
         match (how, broker) {
             (Break::Reset, true) => self.break_broker(),
-            (Break::Reset, false) => self.end(LinkKind::Store, End { clean: false }),
+            (Break::Reset, false) => self.end_wire(LinkKind::Store, End { clean: false }),
             (Break::HalfOpen, true) => {
-                self.broker.as_mut().map(|wire| wire.frozen = true).unwrap_or_default();
+                self.layer.broker.as_mut().map(|wire| wire.frozen = true).unwrap_or_default();
             }
             (Break::HalfOpen, false) => {
-                self.store.as_mut().map(|wire| wire.frozen = true).unwrap_or_default();
+                self.layer.store.as_mut().map(|wire| wire.frozen = true).unwrap_or_default();
             }
         }
     }
 
     /// Breaks the broker's connection. Both sides learn it, unless it is half-open.
     fn break_broker(&mut self) {
-        if self.broker.as_ref().is_some_and(|wire| wire.frozen) {
+        if self.layer.broker.as_ref().is_some_and(|wire| wire.frozen) {
             self.offline();
             // The device finds out by itself.
-            if let Some(wire) = &mut self.broker {
+            if let Some(wire) = &mut self.layer.broker {
                 wire.peer.forget();
             }
             return;
         }
-        self.end(LinkKind::Broker, End { clean: false });
+        self.end_wire(LinkKind::Broker, End { clean: false });
     }
 }

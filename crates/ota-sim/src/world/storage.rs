@@ -2,15 +2,20 @@
 
 use core::ops::Range;
 
-use ota_proto::{Digester, Journal, Md5, OpId, Rng, SlotAction};
+use ota_proto::journal::Record;
+use ota_proto::{Boot, Digester, Journal, Md5, OpId, Rng, SlotAction, SlotInfo, SlotState, Work};
 
 use crate::flash::{Flash, FlashOp};
 use crate::journal::JournalPlaces;
 use crate::loader::Loader;
 use crate::setup::Setup;
 use crate::tear::{Mode, Tear};
+use crate::trace::What;
 
 use super::Cut;
+
+/// A block of the journal.
+pub(crate) type Block = Box<[u8; Journal::LEN]>;
 
 /// The work in progress on a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +25,50 @@ pub(crate) enum Job {
     /// The hash covers the bytes from the start to here.
     Digest(u64),
     Slot(SlotAction),
+}
+
+impl Job {
+    /// The slot operation of this work, and its line of the trace. The error is the block of a
+    /// journal write.
+    pub(crate) fn of(op: OpId, work: Work<Vec<u8>>) -> Result<(Self, What), Block> {
+        Ok(match work {
+            Work::Erase { range, .. } => {
+                (Self::Flash(FlashOp::Erase(range.clone())), What::Erase(op, range))
+            }
+            Work::Write { at, bytes } => {
+                let end = at.saturating_add(bytes.len() as u64);
+                (Self::Flash(FlashOp::Write(at, bytes)), What::Write(op, at..end))
+            }
+            Work::Sync => (Self::Sync, What::Sync(op)),
+            Work::Digest { range } => (Self::Digest(range.end), What::Digest(op, range)),
+            Work::Slot(action) => (Self::Slot(action), What::Slot(op, action)),
+            Work::Persist(block) => return Err(Box::new(block)),
+        })
+    }
+}
+
+/// What a program finds when it starts.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    running: String,
+    slot: SlotState,
+    journal: Option<[u8; Journal::LEN]>,
+    record: Option<Record>,
+    info: SlotInfo,
+}
+
+impl Found {
+    /// For the updater.
+    pub(crate) fn boot(&self) -> Boot<'_> {
+        let (running, journal) = (self.running.as_str(), self.journal.as_ref());
+        Boot { running, slot: self.slot, journal, storage: self.info }
+    }
+}
+
+impl From<Found> for What {
+    fn from(found: Found) -> Self {
+        Self::Boot { running: found.running, slot: found.slot, record: found.record }
+    }
 }
 
 /// Unreadable words of a slot.
@@ -59,7 +108,7 @@ pub struct Storage {
     /// The read errors.
     pub misreads: Misreads,
     pub(crate) job: Option<(OpId, Job)>,
-    pub(crate) persist: Option<(OpId, Box<[u8; Journal::LEN]>)>,
+    pub(crate) persist: Option<(OpId, Block)>,
 }
 
 impl Storage {
@@ -73,6 +122,33 @@ impl Storage {
             misreads: Misreads::default(),
             job: None,
             persist: None,
+        }
+    }
+
+    /// What a program finds when it starts now.
+    pub(crate) fn find(&self, setup: &Setup) -> Found {
+        Found {
+            running: self.loader.running().to_owned(),
+            slot: self.loader.state(),
+            journal: self.journal.newest().copied(),
+            record: self.journal.record(),
+            info: SlotInfo { capacity: setup.capacity, erase: setup.erase, write: 1 },
+        }
+    }
+
+    /// Begins this work. Returns its line of the trace.
+    pub(crate) fn begin(&mut self, op: OpId, work: Work<Vec<u8>>) -> Result<What, String> {
+        match Job::of(op, work) {
+            Ok((job, what)) => match self.job.replace((op, job)) {
+                Some((_, other)) => Err(format!("{what:?} beside {other:?} (O3)")),
+                None => Ok(what),
+            },
+            Err(block) => {
+                let record = Record::decode(&block);
+                self.persist = Some((op, block));
+                let (_, record) = record.map_err(|error| format!("bad record: {error}"))?;
+                Ok(What::Persist(op, record))
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use crate::small;
 fn lengths() -> Vec<(Stream, u64)> {
     let mut whole = World::new(small(3), Wires::default());
     whole.must_prove("whole");
-    whole.passed.into_iter().collect()
+    whole.layer.passed.into_iter().collect()
 }
 
 #[test]
@@ -17,7 +17,7 @@ fn a_reset_after_every_byte_of_every_stream() {
             let wires = Wires { breaks: vec![(stream, at, Break::Reset)], ..Wires::default() };
             let mut world = World::new(small(3), wires);
             world.must_prove(&format!("{stream:?} reset after {at}"));
-            assert!(world.wires.breaks.is_empty(), "{stream:?} never came to {at}");
+            assert!(world.layer.wires.breaks.is_empty(), "{stream:?} never came to {at}");
         }
     }
 }
@@ -29,7 +29,7 @@ fn half_open_after_every_third_byte_of_every_stream() {
             let wires = Wires { breaks: vec![(stream, at, Break::HalfOpen)], ..Wires::default() };
             let mut world = World::new(small(3), wires);
             world.must_prove(&format!("{stream:?} half open after {at}"));
-            assert!(world.wires.breaks.is_empty(), "{stream:?} never came to {at}");
+            assert!(world.layer.wires.breaks.is_empty(), "{stream:?} never came to {at}");
         }
     }
 }

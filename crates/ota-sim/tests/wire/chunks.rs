@@ -11,8 +11,8 @@ fn an_update_is_proved() {
     world.must_prove("happy");
     // Two sessions, one fetch, one result; five seconds between the two logins.
     assert!(world.now.as_millis() < 30_000, "{}", world.now);
-    assert_eq!(world.results, [Said::Done("1.0.0".into())]);
-    assert_eq!(world.origin.counters().requests, 1);
+    assert_eq!(world.layer.results, [Said::Done("1.0.0".into())]);
+    assert_eq!(world.layer.origin.counters().requests, 1);
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn one_byte_at_a_time_in_every_direction() {
 fn split_at_every_byte() {
     let mut whole = World::new(small(3), Wires::default());
     whole.must_prove("whole");
-    for (stream, length) in &whole.passed {
+    for (stream, length) in &whole.layer.passed {
         for at in 1..*length {
             let mut wires = Wires::default();
             match stream {

@@ -28,8 +28,8 @@ fn cuts_at_any_moment_end_in_the_truth() {
             world.power_cut([Cut::Before, Cut::Torn, Cut::After][seed as usize % 3]);
         }
         let outcome = world.run().unwrap_or_else(|why| panic!("seed {seed}: {why}"));
-        assert_eq!(world.results.len(), 1, "seed {seed}\n{}", world.trace);
-        match (outcome, &world.results[0]) {
+        assert_eq!(world.layer.results.len(), 1, "seed {seed}\n{}", world.trace);
+        match (outcome, &world.layer.results[0]) {
             (Outcome::Proved, Said::Done(_)) => proved += 1,
             // Cut while it ran on trial: the loader brings the old one back, as it must.
             (Outcome::Ended, Said::Fail(_, -5, text)) if text.starts_with("rolled back") => {

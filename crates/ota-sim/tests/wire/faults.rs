@@ -45,12 +45,12 @@ fn each_fault_ends_in_the_result_that_is_named_for_it() {
                 None => Said::Done("1.0.0".into()),
                 Some((code, text)) => Said::Fail("1.0.0".into(), code, text.into()),
             };
-            assert_eq!(world.results, [result], "{fault} {chunks:?}\n{}", world.trace);
+            assert_eq!(world.layer.results, [result], "{fault} {chunks:?}\n{}", world.trace);
             let expected = if fail.is_none() { Outcome::Proved } else { Outcome::Ended };
             assert_eq!(outcome, expected, "{fault} {chunks:?}");
             let late = world.now.since(ota_proto::Instant::from_secs(limit));
             assert_eq!(late, Duration::ZERO, "{fault} {chunks:?} at {}", world.now);
-            assert!(world.origin.counters().faults > 0, "{fault} never struck");
+            assert!(world.layer.origin.counters().faults > 0, "{fault} never struck");
         }
     }
 }
@@ -78,8 +78,8 @@ fn a_faulty_store_and_broken_wires_together_end_in_the_truth() {
         };
         let mut world = World::new(setup, wires);
         let outcome = world.run().unwrap_or_else(|why| panic!("{fault}, seed {seed}: {why}"));
-        assert_eq!(world.results.len(), 1, "{fault}, seed {seed}\n{}", world.trace);
-        let done = matches!(world.results[..], [Said::Done(_)]);
+        assert_eq!(world.layer.results.len(), 1, "{fault}, seed {seed}\n{}", world.trace);
+        let done = matches!(world.layer.results[..], [Said::Done(_)]);
         assert_eq!(done, outcome == Outcome::Proved, "{fault}, seed {seed}");
     }
 }

@@ -20,7 +20,7 @@ fn every_life_of_random_worlds_comes_again() {
         let (world, result) = random::wired(seed, ring);
         outcomes
             .insert(result.unwrap_or_else(|why| panic!("seed {seed}: {why}")) == Outcome::Proved);
-        for life in &world.lives.over {
+        for life in &world.layer.lives.over {
             let whose = format!("seed {seed}");
             let secrets = ["not checked here", "q-sign"];
             let dropped = replayed::check(&life.client, &secrets, &whose);

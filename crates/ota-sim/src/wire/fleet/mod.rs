@@ -15,7 +15,6 @@ use std::collections::BinaryHeap;
 use core::time::Duration;
 
 use ota_cloud::origin::{Origin, OriginConfig};
-use ota_cloud::sign::UrlSigner;
 use ota_cloud::{
     Cloud, CloudConfig, DeviceRecord, EventKind, Finish, Firmware, Output as CloudOutput, Secret,
     Status, TaskOptions,
@@ -23,6 +22,7 @@ use ota_cloud::{
 use ota_proto::{Identity, Instant, Rng};
 
 use crate::setup::Image;
+use crate::world::{UNIX, signer};
 use node::Node;
 
 /// The setup of a fleet.
@@ -103,7 +103,6 @@ pub struct Fleet {
 const PRODUCT: &str = "TESTPROD01";
 const FROM: &str = "0.1.0";
 const TO: &str = "1.0.0";
-const UNIX: u64 = 1_700_000_000;
 /// The devices are switched on over this time.
 const POWER_ON: Duration = Duration::from_secs(60);
 /// When the first batch begins: all devices are idle by then.
@@ -119,7 +118,7 @@ impl Fleet {
     /// Never: the cloud has room for the devices of the setup.
     #[must_use]
     pub fn new(setup: FleetSetup) -> Self {
-        let signer = UrlSigner::new("https://cos.example", *b"key", UrlSigner::LIFE);
+        let signer = signer();
         let mut config = CloudConfig::new(signer.clone(), UNIX);
         config.max_devices = setup.devices;
         config.max_log = 2;

@@ -3,17 +3,16 @@
 use core::time::Duration;
 
 use ota_proto::{
-    Boot, Command, Digester, Event, Installed, Instant, OpId, SlotAction, SlotInfo, Updater,
+    Boot, Command, Digester, Event, Installed, Instant, OpId, SlotAction, SlotInfo, Updater, Work,
 };
 use ota_wire::Client;
-use ota_wire::client::{ClientConfig, ClientEvent, DeviceIndex};
-use ota_wire::mqtt::ConnectLogin;
+use ota_wire::client::{ClientEvent, DeviceIndex};
 
 use crate::flash::FlashOp;
 use crate::journal::JournalPlaces;
 use crate::loader::Loader;
-use crate::wire::device::{Idle, Out, own};
-use crate::world::Job;
+use crate::wire::device::{Idle, Out, client_config, own};
+use crate::world::{Block, Job};
 
 use super::links::Links;
 use super::{FROM, Hub, identity};
@@ -40,7 +39,7 @@ enum Act {
 }
 
 /// A journal write in progress.
-type Writing = (Instant, OpId, Box<[u8; ota_proto::Journal::LEN]>);
+type Writing = (Instant, OpId, Block);
 
 /// One device.
 #[derive(Debug)]
@@ -152,8 +151,7 @@ impl Node {
                 }
                 Out::Connect(link) => self.links.open(now, link, self.index, hub),
                 Out::Close(link) => self.links.close(now, link, self.index, hub),
-                Out::Job(op, job, _) => self.job = Some(Box::new((now + JOB, op, job))),
-                Out::Persist(op, block) => self.persist = Some((now + JOB, op, block)),
+                Out::Do(op, work) => self.begin(now, op, work),
                 Out::Event(ClientEvent::Device { event, .. }) => self.told(now, &event),
                 Out::Event(ClientEvent::BadMessage { error, .. }) => {
                     hub.broken = Some(format!("a message of the cloud was refused: {error}"));
@@ -171,9 +169,16 @@ impl Node {
         let Some(client) = &mut self.client else { return false };
         let (any, write) = self.links.read(now, client, &self.idle, self.index, hub);
         if let Some((op, at, bytes)) = write {
-            self.job = Some(Box::new((now + JOB, op, Job::Flash(FlashOp::Write(at, bytes)))));
+            self.begin(now, op, Work::Write { at, bytes });
         }
         any
+    }
+
+    fn begin(&mut self, now: Instant, op: OpId, work: Work<Vec<u8>>) {
+        match Job::of(op, work) {
+            Ok((job, _)) => self.job = Some(Box::new((now + JOB, op, job))),
+            Err(block) => self.persist = Some((now + JOB, op, block)),
+        }
     }
 
     fn told(&mut self, now: Instant, event: &Event) {
@@ -218,10 +223,7 @@ impl Node {
     fn power_on(&mut self, now: Instant, hub: &mut Hub) {
         let seed = hub.rng.next_u64();
         let identity = identity(self.index);
-        let id = format!("{}{}", identity.product_id(), identity.device_name());
-        let user = format!("{id};21010406;AbC12;4102444800");
-        let login = ConnectLogin::new(id, user, "not checked here".into());
-        let mut config = ClientConfig::new("broker.example".into(), 8_883, true, login, seed);
+        let mut config = client_config(&identity, seed);
         config.mqtt.timing.keep_alive = KEEP_ALIVE.into();
         let storage = SlotInfo { capacity: CAPACITY, erase: ERASE, write: 1 };
         let running = self.loader.running().to_owned();
