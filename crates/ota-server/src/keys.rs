@@ -1,6 +1,6 @@
 //! What devices show for themselves, sealed in the store.
 
-use ota_cloud::api::{KeyText, ProductSecret};
+use ota_cloud::api::{KeyText, ProductSecret, certificate_pem};
 use ota_cloud::login::{self, Proof};
 use ota_proto::Identity;
 use ota_store::audit::AuditKey;
@@ -136,6 +136,19 @@ impl Keys {
             }
         }
         Ok(None)
+    }
+
+    /// The certificate of a device in PEM, if it has one instead of a secret.
+    pub(crate) fn certificate(
+        &self,
+        cloud: &Cloud,
+        device: &Identity,
+    ) -> Result<Option<String>, StoreError> {
+        let bytes = self.open(cloud.store(), &place(device))?;
+        Ok(match bytes.as_deref().and_then(Proof::from_bytes) {
+            Some(Proof::Certificate(der)) => Some(certificate_pem(&der)),
+            _ => None,
+        })
     }
 
     /// Keeps a device's proof.

@@ -12,7 +12,8 @@ mod remote;
 
 pub(crate) use remote::{
     BatchAct, BatchCommand, BatchStart, DeviceCommand, Events, Export, FirmwareAdd,
-    FirmwareCommand, Import, ProductCommand, Registration, Remote, TaskCommand, Update,
+    FirmwareCommand, Import, ModuleCommand, ProductCommand, Registration, Remote, TaskCommand,
+    Update,
 };
 
 /// Firmware updates for Tencent Cloud IoT devices: a demo, the device's agent, and a cloud.
@@ -66,6 +67,9 @@ pub(crate) enum Cloud {
     /// Manage products of a running cloud.
     #[command(subcommand)]
     Product(ProductCommand),
+    /// Manage the named modules of a product: parts of a device with firmware of their own.
+    #[command(subcommand)]
+    Module(ModuleCommand),
     /// Manage devices of a running cloud.
     #[command(subcommand)]
     Device(DeviceCommand),

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Cloud(Cloud::Key(KeyCommand::Add(args))) => key::add(&args),
         Command::Cloud(Cloud::Admin(AdminCommand::Link(args))) => admin::link(&args),
         Command::Cloud(Cloud::Product(command)) => remote::product(&command),
+        Command::Cloud(Cloud::Module(command)) => remote::module(&command),
         Command::Cloud(Cloud::Device(command)) => remote::device(&command),
         Command::Cloud(Cloud::Firmware(command)) => remote::firmware(&command),
         Command::Cloud(Cloud::Import(args)) => remote::import(&args),

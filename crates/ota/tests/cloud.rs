@@ -110,6 +110,29 @@ fn a_product_is_shown_set_and_removed_by_commands() {
 }
 
 #[test]
+fn modules_are_named_changed_and_removed_by_commands() {
+    let site = Site::new();
+    site.ask(&["product", "add", "TESTPROD01"]).expect(0);
+    let named = ["module", "add", "TESTPROD01/bms", "--name", "battery"];
+    assert_eq!(site.ask(&named).expect(0).out, ["TESTPROD01/bms: added"]);
+    site.ask(&named).expect(7);
+    site.ask(&["module", "add", "TESTPROD01/mcu"]).expect(2);
+    site.ask(&["module", "change", "TESTPROD01/bms"]).expect(2);
+    site.ask(&["module", "change", "TESTPROD01/bms", "--description", "of 12 cells"]).expect(0);
+    let list = site.ask(&["module", "list", "TESTPROD01"]).expect(0).out;
+    assert!(list[1].starts_with("bms     battery  20"), "{list:?}");
+    assert!(list.len() == 2 && list[1].ends_with("of 12 cells"), "{list:?}");
+    let file = site.desk.write("image", "firmware");
+    let firmware = ["TESTPROD01/2.0.0", "--module", "bms"];
+    site.ask(&["firmware", "add", firmware[0], &file, firmware[1], firmware[2]]).expect(0);
+    site.ask(&["module", "remove", "TESTPROD01/bms"]).expect(7);
+    site.ask(&[&["firmware", "remove"][..], &firmware].concat()).expect(0);
+    site.ask(&["module", "remove", "TESTPROD01/bms"]).expect(0);
+    site.ask(&["module", "remove", "TESTPROD01/bms"]).expect(7);
+    site.ask(&["module", "list", "TESTPROD02"]).expect(7);
+}
+
+#[test]
 fn who_asks_wrongly_is_told_by_the_exit_code() {
     let site = Site::new();
     let wrong = site.desk.write("wrong", format!("ota1.{}.{}", "0".repeat(16), "0".repeat(64)));

@@ -140,9 +140,9 @@ fn a_table_comes_out_of_one_cloud_and_goes_into_another() {
     assert_eq!(mode(&site.desk, "back.csv"), 0o600);
     assert_eq!(first.lines().count(), 703);
     for line in [
-        "PRODUCT001,d1,,\"line=7;place=%20a%3Bb,\"\"c\"\"%20\",",
-        "PRODUCT002,name,,%40who=%3Dme,true",
-        "PRODUCT002,'-1,,,",
+        "PRODUCT001,d1,,\"line=7;place=%20a%3Bb,\"\"c\"\"%20\",,",
+        "PRODUCT002,name,,%40who=%3Dme,true,",
+        "PRODUCT002,'-1,,,,",
     ] {
         assert!(first.lines().any(|found| found == line), "{line}: {first}");
     }

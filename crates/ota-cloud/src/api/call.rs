@@ -138,7 +138,7 @@ const OF_MODULE: &[&str] = &["module"];
 const UPLOAD: &[&str] =
     &["description", "md5", "module", "name", "needs", "sha256", "state", "user_defined"];
 const FILTERS: &[&str] =
-    &["after", "limit", "module", "prefix", "tag", "task", "unreported", "version"];
+    &["after", "certificates", "limit", "module", "prefix", "tag", "task", "unreported", "version"];
 
 const TASKS: &[&str] = &["after", "limit", "module", "open", "prefix", "task", "version"];
 

@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 
+use super::certificate::{certificate_line, pem_of_line};
 use super::key::Role;
 use super::problem::{Code, Problem};
 
@@ -18,8 +19,8 @@ const MAX_TAGS: usize = 16;
 const MAX_NAME: usize = 64;
 /// The longest value of a tag in bytes.
 const MAX_VALUE: usize = 256;
-/// The byte order mark of a CSV.
-const HEADS: [&str; 4] = ["name", "name,secret", "name,secret,tags", "name,secret,tags,disabled"];
+/// The first line of a CSV, of which it may have fewer columns.
+const HEAD: &str = "name,secret,tags,disabled,certificate";
 /// The most devices of one CSV.
 pub(crate) const MAX_ROWS: usize = 500;
 
@@ -145,10 +146,21 @@ impl NewDevice {
 
     pub(crate) fn check(&self) -> Result<(), Problem> {
         Identity::new("P", &self.name).map_err(|why| Problem::field("name", why.to_string()))?;
-        if self.given()?.is_some() && self.certificate.is_some() {
-            return Err(Problem::field("certificate", "a device has a secret or a certificate"));
+        let given = self.given()?.is_some();
+        if let Some(pem) = &self.certificate {
+            let why = match certificate_line(pem) {
+                None => "it is not a certificate in PEM",
+                Some(_) if given => "a device has a secret or a certificate",
+                Some(_) => return check_tags(&self.tags),
+            };
+            return Err(Problem::field("certificate", why));
         }
         check_tags(&self.tags)
+    }
+
+    /// Sets the certificate of a cell: its Base64 in one line, as between the lines of a PEM text.
+    pub(crate) fn set_certificate(&mut self, cell: &str) {
+        self.certificate = Some(cell).filter(|cell| !cell.is_empty()).map(pem_of_line);
     }
 
     /// The given secret.
@@ -163,8 +175,9 @@ impl NewDevice {
     }
 }
 
-/// Parses the devices of a CSV: a line per device with `name,secret,tags,disabled` or fewer fields.
-/// An empty secret is generated; a heading line is skipped. Tags are `NAME=VALUE;NAME=VALUE`, in
+/// Parses the devices of a CSV: a line per device with `name,secret,tags,disabled,certificate` or
+/// fewer fields. An empty secret is generated if there is no certificate, which is the Base64 of
+/// its PEM in one line; a heading line is skipped. Tags are `NAME=VALUE;NAME=VALUE`, in
 /// which `%` and two digits encode a byte. `disabled` is `true`, `false` or empty.
 ///
 /// # Errors
@@ -175,7 +188,7 @@ pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
     let (mut devices, mut names) = (Vec::new(), BTreeSet::new());
     for (at, line) in body.trim_start_matches('\u{feff}').lines().enumerate() {
         let line = line.trim();
-        if line.is_empty() || at == 0 && HEADS.contains(&line) {
+        if line.is_empty() || at == 0 && is_heading(line) {
             continue;
         }
         let fields: Vec<&str> = line.split(',').map(unquoted).collect();
@@ -183,15 +196,16 @@ pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
             let line = at.saturating_add(1);
             Problem::new(Code::Invalid, format!("line {line}: {why}"))
         };
-        if fields.len() > 4 {
-            return Err(wrong("write name,secret,tags,disabled, or less of it"));
+        if fields.len() > 5 {
+            return Err(wrong("write name,secret,tags,disabled,certificate, or less of it"));
         }
         let cell = |at: usize| fields.get(at).copied().unwrap_or("");
         let secret = Some(cell(1).to_owned()).filter(|secret| !secret.is_empty());
         let tags = tags_of_csv(cell(2)).ok_or_else(|| wrong("write tags NAME=VALUE;NAME=VALUE"))?;
         let disabled = flag(cell(3)).ok_or_else(|| wrong("disabled is true or false"))?;
         let (name, certificate) = (cell(0).to_owned(), None);
-        let new = NewDevice { name, secret, certificate, tags, disabled };
+        let mut new = NewDevice { name, secret, certificate, tags, disabled };
+        new.set_certificate(cell(4));
         new.check().map_err(|why| wrong(&why.detail))?;
         if !names.insert(new.name.clone()) {
             return Err(wrong("the name occurs twice"));
@@ -205,6 +219,11 @@ pub fn devices_of_csv(body: &[u8]) -> Result<Vec<NewDevice>, Problem> {
         return Err(Problem::new(Code::Invalid, "it contains no device"));
     }
     Ok(devices)
+}
+
+/// Whether a line names the first columns.
+fn is_heading(line: &str) -> bool {
+    HEAD.strip_prefix(line).is_some_and(|rest| rest.is_empty() || rest.starts_with(','))
 }
 
 /// Parses the tags of a line; names must be unique.

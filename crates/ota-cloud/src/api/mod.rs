@@ -6,6 +6,7 @@
 mod batch;
 mod budget;
 mod call;
+mod certificate;
 mod feed;
 mod firmware;
 mod form;
@@ -27,6 +28,9 @@ pub use batch::{
 };
 pub use budget::Budget;
 pub use call::{Call, DeviceFilter, OPERATIONS, Op, Operation, Query, Scope, TaskFilter, find};
+#[cfg(feature = "table")]
+pub(crate) use certificate::certificate_line;
+pub use certificate::certificate_pem;
 pub use feed::{FeedFilter, FeedItem, keep_alive};
 pub use firmware::{ChangeFirmware, FirmwareState, FirmwareView, NewFirmware, NewUpdate, module};
 pub use form::{Form, decode, encode};

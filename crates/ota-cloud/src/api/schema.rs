@@ -176,6 +176,8 @@ fn devices() -> Value {
             "task": { "oneOf": [of_name("Task"), of("null")] },
             "not_offered": { "oneOf": [of_name("NotOffered"), of("null")] },
             "counters": map_of(of("integer")), "unreadable": of("boolean"),
+            // Of a device that has one, where it is asked for.
+            "certificate": of("string"),
         })),
         "Module": shown(&["version", "at"], json!({
             "version": of("string"), "at": of("integer"),

@@ -5,17 +5,19 @@ use std::collections::BTreeMap;
 use ota_proto::Identity;
 use serde::Deserialize;
 
+use crate::api::certificate_line;
+
 use super::cell::{escaped, line, tag};
 use super::import::{BadAnswer, Outcome, What};
 
 /// The first line of an exported table.
-pub const HEADING: &str = "product,name,secret,tags,disabled";
+pub const HEADING: &str = "product,name,secret,tags,disabled,certificate";
 
 /// The first line of a table of secrets.
 pub const SECRETS_HEADING: &str = "product,name,secret";
 
-/// A page of a list of devices as lines of a table. It contains no secrets, which a cloud never
-/// shows again.
+/// A page of a list of devices as lines of a table, with certificates if the list has them. It
+/// contains no secrets, which a cloud never shows again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page {
@@ -43,6 +45,9 @@ struct Shown {
     disabled: bool,
     #[serde(default)]
     tags: BTreeMap<String, String>,
+    /// In PEM.
+    #[serde(default)]
+    certificate: Option<String>,
 }
 
 impl Page {
@@ -78,7 +83,12 @@ fn line_of(device: &Shown) -> Option<String> {
         .map(|(name, value)| format!("{}={}", tag(name, true), tag(value, false)));
     let tags = tags.collect::<Vec<_>>().join(";");
     let disabled = if device.disabled { "true" } else { "" };
-    line(&[&escaped(&device.product), &escaped(&device.name), "", &escaped(&tags), disabled])
+    let certificate = match &device.certificate {
+        Some(pem) => certificate_line(pem)?,
+        None => String::new(),
+    };
+    let (product, name) = (escaped(&device.product), escaped(&device.name));
+    line(&[&product, &name, "", &escaped(&tags), disabled, &certificate])
 }
 
 /// A line of a table of secrets, if one was generated. The secret is unchanged, for the device's

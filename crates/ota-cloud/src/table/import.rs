@@ -12,10 +12,10 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::read::{Row, Table};
-use crate::api::{Code, MAX_ROWS, hex};
+use crate::api::{Code, MAX_ROWS, certificate_line, hex};
 
 /// The first line of each call.
-const HEAD: &str = "name,secret,tags,disabled\n";
+const HEAD: &str = "name,secret,tags,disabled,certificate\n";
 /// The longest body of a call. A cloud takes 256 KiB.
 const MAX_BODY: usize = 240 * 1024;
 /// How often in a row a cloud is waited for.
@@ -261,10 +261,10 @@ fn what(row: &Row, made: Made) -> Result<What, BadAnswer> {
     if made.name != row.device.name {
         return Err(BadAnswer);
     }
-    match (made.made, made.secret, &row.device.secret) {
+    match (made.made, made.secret, row.is_bare()) {
         (false, ..) => Ok(What::There),
-        (true, None, Some(_)) => Ok(What::Made(None)),
-        (true, Some(secret), None) => {
+        (true, None, false) => Ok(What::Made(None)),
+        (true, Some(secret), true) => {
             Ok(What::Made(Some(Secret::from_base64(&secret).map_err(|_| BadAnswer)?)))
         }
         (true, ..) => Err(BadAnswer),
@@ -302,7 +302,9 @@ fn sent(row: &Row) -> String {
     // It was read before.
     let secret = device.given().ok().flatten();
     let secret = secret.map(|secret| secret.expose_base64()).unwrap_or_default();
-    format!("{},{secret},{tags},{}\n", device.name, device.disabled)
+    let certificate = device.certificate.as_deref().and_then(certificate_line);
+    let certificate = certificate.unwrap_or_default();
+    format!("{},{secret},{tags},{},{certificate}\n", device.name, device.disabled)
 }
 
 fn escaped(text: &str) -> String {

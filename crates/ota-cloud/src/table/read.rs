@@ -20,6 +20,7 @@ enum Column {
     Secret,
     Tags,
     Disabled,
+    Certificate,
 }
 
 impl Column {
@@ -30,6 +31,7 @@ impl Column {
             "secret" => Self::Secret,
             "tags" => Self::Tags,
             "disabled" => Self::Disabled,
+            "certificate" => Self::Certificate,
             _ => return None,
         })
     }
@@ -61,7 +63,7 @@ pub enum Wrong {
     Tags,
     /// Its disabled field is invalid.
     Disabled,
-    /// The name, secret or tags are invalid.
+    /// The name, secret, certificate or tags are invalid.
     Device(Problem),
     /// The device is also in another line.
     Twice {
@@ -77,7 +79,7 @@ impl fmt::Display for Wrong {
         f.write_str(match self {
             Self::Heading => {
                 "the first line names the columns: product,name and, as needed, \
-                 secret,tags,disabled"
+                 secret,tags,disabled,certificate"
             }
             Self::ColumnTwice => "a column is named twice",
             Self::NoProduct => "there is no product column: name the product",
@@ -129,6 +131,13 @@ pub struct Row {
     pub product: String,
     /// Its other fields.
     pub device: NewDevice,
+}
+
+impl Row {
+    /// Whether it has neither a secret nor a certificate.
+    pub(super) const fn is_bare(&self) -> bool {
+        self.device.secret.is_none() && self.device.certificate.is_none()
+    }
 }
 
 /// A valid table.
@@ -194,10 +203,10 @@ impl Table {
         &self.rows
     }
 
-    /// The first device without a secret, for which one is generated.
+    /// The first device without a secret and a certificate, for which a secret is generated.
     #[must_use]
     pub fn without_secret(&self) -> Option<&Row> {
-        self.rows.iter().find(|row| row.device.secret.is_none())
+        self.rows.iter().find(|row| row.is_bare())
     }
 }
 
@@ -251,6 +260,7 @@ impl Rows<'_> {
                 }
                 Column::Tags => device.tags = tags_of_csv(text).ok_or(Wrong::Tags)?,
                 Column::Disabled => device.disabled = flag(text).ok_or(Wrong::Disabled)?,
+                Column::Certificate => device.set_certificate(text),
             }
         }
         let named = Identity::new(&product, &device.name);

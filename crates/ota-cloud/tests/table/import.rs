@@ -6,7 +6,7 @@ use ota_cloud::api::devices_of_csv;
 use ota_cloud::table::{Counts, Import, Outcome, Patience, Request, What, secret_line};
 use serde_json::json;
 
-use crate::{SECRET, table};
+use crate::{CERTIFICATE, SECRET, table};
 
 fn import(text: &str, products: &[&str]) -> Import {
     Import::new(table(text), products.iter().map(|id| (*id).to_owned()))
@@ -17,7 +17,7 @@ fn makes(request: &Request) -> Vec<u8> {
     let devices: Vec<_> = devices_of_csv(&request.body)
         .unwrap()
         .iter()
-        .map(|new| match &new.secret {
+        .map(|new| match new.secret.as_ref().or(new.certificate.as_ref()) {
             Some(_) => json!({ "product": "?", "name": new.name, "made": true }),
             None => json!({ "product": "?", "name": new.name, "made": true, "secret": SECRET }),
         })
@@ -87,6 +87,28 @@ fn a_call_has_no_more_rows_and_bytes_than_a_cloud_takes() {
     assert_eq!(rows[..3], [500, 500, 1]);
     assert!(rows.len() > 5 && rows.iter().sum::<usize>() == 1_101, "{rows:?}");
     assert_eq!(counts(&import), [1_101, 0, 0, 0, 0]);
+}
+
+#[test]
+fn certificates_go_with_their_rows_and_draw_no_secret() {
+    let mut text = format!("name,secret,certificate\nd1,,{CERTIFICATE}\nd2,{SECRET},\nd3,,\n");
+    for n in 0..600 {
+        text.push_str(&format!("e{n},,{CERTIFICATE}\n"));
+    }
+    let rows = ota_cloud::table::Table::read(text.as_bytes(), Some("A")).unwrap();
+    let mut import = Import::new(rows, ["A".to_owned()]);
+    let mut made = Vec::new();
+    while let Some(request) = import.request() {
+        assert!(request.body.len() <= 256 * 1024);
+        let sent = devices_of_csv(&request.body).unwrap();
+        let of = |n: usize| (sent[n].secret.is_some(), sent[n].certificate.is_some());
+        if made.is_empty() {
+            assert_eq!([of(0), of(1), of(2)], [(false, true), (true, false), (false, false)]);
+        }
+        made.extend(import.answered(&makes(&request), false).unwrap());
+    }
+    let secrets: Vec<_> = made.iter().filter_map(secret_line).collect();
+    assert_eq!((made.len(), secrets), (603, vec![format!("A,d3,{SECRET}")]));
 }
 
 #[test]

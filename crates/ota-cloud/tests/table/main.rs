@@ -11,6 +11,14 @@ use serde_json::{Value, json};
 
 pub(crate) const SECRET: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
 
+/// A certificate of nobody, in Base64.
+pub(crate) const CERTIFICATE: &str = "MIIBbzCCARWgAwIBAgIUKxf1oJpR+EvAuZIhFAMQdTycGlowCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwBZDAgFw\
+    0yNjEyMDEwNTE4MDVaGA8yMTI2MTEwNzA1MTgwNVowDDEKMAgGA1UEAwwBZDBZMBMGByqGSM49AgEGCCqGSM49\
+    AwEHA0IABNPGukGaLeLkG44XNwvQ5/jayMKjH98zYu6t7PkJ6Txir8TE/Knzag0c9Au/JJhoKhvWsDRy0eUchY\
+    gPs+xXmZijUzBRMB0GA1UdDgQWBBQZswZOfolEioDUz2MMYAnSoYjtIjAfBgNVHSMEGDAWgBQZswZOfolEioDU\
+    z2MMYAnSoYjtIjAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0gAMEUCIFcceGHRDqYT2LhOFiHmBsQvxo\
+    YvuJ1m4/y0v4h1mwvaAiEAp/KwvRi82h4KcXb5SL17vI3COJVPr4UOxH4de77HjUo=";
+
 pub(crate) fn table(text: &str) -> Table {
     Table::read(text.as_bytes(), None).unwrap()
 }
@@ -103,6 +111,44 @@ fn every_line_that_is_wrong_is_told_and_nothing_of_it_is_repeated() {
     assert_eq!((found.len(), &found[100].why), (101, &Wrong::More));
 }
 
+#[test]
+fn a_device_has_a_certificate_instead_of_a_secret() {
+    let pem = |base64: &str| {
+        format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+    };
+    let read = table(&format!("product,name,certificate\nP,d1,{CERTIFICATE}\nP,d2,\n"));
+    assert_eq!(read.without_secret().unwrap().line, 3, "d1 needs none");
+    let given = read.rows()[0].device.certificate.clone().unwrap();
+    assert!(given.lines().all(|line| line.len() <= 64), "{given}");
+    // What a cloud shows goes in as it was, whatever its lines are.
+    let out = page(
+        "P",
+        json!([
+            { "product": "P", "name": "d1", "certificate": pem(CERTIFICATE) },
+            { "product": "P", "name": "d2" },
+        ]),
+    );
+    assert_eq!(out.lines, [format!("P,d1,,,,{CERTIFICATE}"), "P,d2,,,,".to_owned()]);
+    let again = table(&format!("{HEADING}\n{}\n", out.lines[0]));
+    assert_eq!(again.rows()[0].device.certificate, Some(given));
+
+    let (whole, half) = (CERTIFICATE, &CERTIFICATE[..100]);
+    for (row, why) in [
+        (format!("P,d,{SECRET},{whole}"), "a device has a secret or a certificate"),
+        (format!("P,d,,{half}"), "not a certificate in PEM"),
+        (format!("P,d,,{SECRET}"), "not a certificate in PEM"),
+        (format!("P,d,,-----BEGIN CERTIFICATE-----{whole}"), "not a certificate in PEM"),
+    ] {
+        let found = faults(format!("product,name,secret,certificate\n{row}\n").as_bytes(), None);
+        assert!(found[0].contains("line 2: certificate: ") && found[0].contains(why), "{found:?}");
+        assert!(!found[0].contains("MII"), "{found:?}");
+    }
+    let shown = json!({ "devices": [
+        { "product": "P", "name": "d1", "certificate": "none" },
+    ], "next": null });
+    Page::read("P", "", shown.to_string().as_bytes()).unwrap_err();
+}
+
 fn page(product: &str, devices: Value) -> Page {
     let answer = json!({ "devices": devices, "next": null }).to_string();
     Page::read(product, "", answer.as_bytes()).unwrap()
@@ -120,11 +166,11 @@ fn what_a_program_for_tables_would_run_is_written_behind_a_quote() {
     );
     assert_eq!(out.unreadable, ["P/gone"]);
     // Also where `;` is taken for the end of a cell.
-    let first = "P,'-1,,1=;%40SUM(A1)=+1%3B2,true";
+    let first = "P,'-1,,1=;%40SUM(A1)=+1%3B2,true,";
     assert_eq!(out.lines, [first]);
     let tags = json!({ "'a": "=1", "b": " x ", "c": "a,\"b\"" });
     let out = page("-P", json!([{ "product": "-P", "name": "d", "tags": tags }]));
-    let second = "'-P,d,,\"%27a=%3D1;b=%20x%20;c=a,\"\"b\"\"\",";
+    let second = "'-P,d,,\"%27a=%3D1;b=%20x%20;c=a,\"\"b\"\"\",,";
     assert_eq!(out.lines, [second]);
     let read = table(&format!("{HEADING}\n{first}\n{second}\n"));
     let [one, two] = read.rows() else { panic!() };

@@ -22,10 +22,17 @@ use crate::random;
 pub(super) async fn list(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let filter = filter_of(asked.grant.product(), DeviceFilter::read(&asked.query)?);
     let (limit, after) = (asked.query.limit()?, asked.query.after()?);
+    let certificates = asked.query.flag("certificates")?.unwrap_or(false);
     let page = api.read(move |read| read.list(&Query { filter, after, limit })).await?;
     let (rows, next) = (page.rows, page.next);
     let shown = api
-        .ask(move |hub, _| Ok(rows.iter().map(|row| view_of(hub, row)).collect::<Vec<_>>()))
+        .ask(move |hub, _| {
+            let view = |row: &DeviceRow| match certificates {
+                true => with_certificate(hub, view_of(hub, row), &row.key),
+                false => Ok(view_of(hub, row)),
+            };
+            rows.iter().map(view).collect::<Result<Vec<_>, Failed>>()
+        })
         .await?;
     Ok(Reply::json(200, &json!({ "devices": shown, "next": next })))
 }
@@ -57,6 +64,16 @@ fn view_of(hub: &Hub, row: &DeviceRow) -> Value {
     }
 }
 
+/// A view and the device's certificate, which is public and stored beside the row.
+fn with_certificate(hub: &Hub, mut shown: Value, key: &DeviceKey) -> Result<Value, Failed> {
+    let Ok(device) = Identity::new(&key.product, &key.name) else { return Ok(shown) };
+    let pem = hub.keys.certificate(&hub.cloud, &device)?;
+    if let (Value::Object(shown), Some(pem)) = (&mut shown, pem) {
+        shown.insert("certificate".into(), pem.into());
+    }
+    Ok(shown)
+}
+
 fn view(seen: &Seen) -> Value {
     json!(DeviceView::new(&seen.device, &seen.tags, seen.disabled))
 }
@@ -68,7 +85,13 @@ pub(super) fn seen(hub: &mut Hub, device: &Identity) -> Result<Value, Failed> {
 
 pub(super) async fn show(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let device = asked.grant.device(asked.call.name("name"))?;
-    let shown = api.ask(move |hub, _| seen(hub, &device)).await?;
+    let shown = api
+        .ask(move |hub, _| {
+            let key = DeviceKey::new(device.product_id(), device.device_name());
+            let shown = seen(hub, &device)?;
+            with_certificate(hub, shown, &key)
+        })
+        .await?;
     Ok(Reply::json(200, &shown))
 }
 

@@ -320,4 +320,19 @@ async fn a_device_with_a_certificate_has_no_password_and_needs_a_real_one() {
     assert_eq!((&added["made"], &added["secret"]), (&true.into(), &serde_json::Value::Null));
     let (_, code) = Device::log_in(&site, "d1", secret).await;
     assert_ne!(code, 0);
+    // It is public: it is shown, in a list where it is asked for, and goes into another cloud.
+    let line: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let csv = format!("name,secret,tags,disabled,certificate\nd2,,,,{line}\nd3,{secret}\n");
+    let headers = format!("Authorization: Bearer {}\r\nContent-Type: text/csv\r\n", site.key);
+    site.raw("POST", "/products/A/devices", &headers, csv.as_bytes()).await.expect(201);
+    let bytes = |shown: &serde_json::Value| {
+        let pem = shown["certificate"].as_str().unwrap_or("");
+        pem.lines().filter(|line| !line.starts_with('-')).collect::<String>()
+    };
+    assert_eq!(bytes(&site.get("/products/A/devices/d2").await.expect(200)), line);
+    let list = site.get("/products/A/devices?certificates=true").await.expect(200);
+    let shown: Vec<String> = list["devices"].as_array().unwrap().iter().map(bytes).collect();
+    assert_eq!(shown, [line.clone(), line, String::new()]);
+    let list = site.get("/products/A/devices").await.expect(200);
+    assert!(list["devices"][0].get("certificate").is_none(), "{list}");
 }

@@ -98,6 +98,54 @@ pub(crate) struct Registration {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum ModuleCommand {
+    /// List the named modules of a product.
+    #[command(after_help = "Example:\n  ota cloud module list TESTPROD01")]
+    List {
+        /// The product.
+        product: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Name a module, for people: reports and firmware may use a module without it.
+    #[command(after_help = "Example:\n  ota cloud module add TESTPROD01/bms --name battery")]
+    Add {
+        /// PRODUCT/MODULE, as `fw_type` in reports.
+        module: String,
+        /// A name for people.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        name: String,
+        /// A description for people.
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        description: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Change the texts of a module.
+    #[command(after_help = "Example:\n  ota cloud module change TESTPROD01/bms --name battery")]
+    Change {
+        /// PRODUCT/MODULE.
+        module: String,
+        /// A name for people.
+        #[arg(long, value_name = "TEXT", required_unless_present = "description")]
+        name: Option<String>,
+        /// A description for people.
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Remove a module that has no firmware.
+    #[command(after_help = "Example:\n  ota cloud module remove TESTPROD01/bms")]
+    Remove {
+        /// PRODUCT/MODULE.
+        module: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum DeviceCommand {
     /// List the devices of a product.
     #[command(after_help = "Example:\n  ota cloud device list TESTPROD01 task=failed")]
@@ -273,9 +321,10 @@ Example:
   ota cloud import devices.csv --secrets-to secrets.csv
   ota cloud import --from https://iotexplorer.tencentcloudapi.com --from-key-file vendor.key
 
-The table is CSV. Its first line names the columns: name, and optionally product, secret, tags, disabled.
-A secret is in Base64; a missing one is generated and written to a new file that only you can read,
-durably before the next devices are sent. Tags are line=7;place=hall, with %3B for ; %3D for = and %25
+The table is CSV. Its first line names the columns: name, and optionally product, secret, tags, disabled,
+certificate. A secret is in Base64; a missing one is generated and written to a new file that only you can
+read, durably before the next devices are sent. A certificate is the Base64 of its PEM in one line, and
+replaces the secret. Tags are line=7;place=hall, with %3B for ; %3D for = and %25
 for %. disabled is true, false or empty. Missing products are created, which needs an admin's key.
 Existing devices stay unchanged.
 
@@ -324,8 +373,8 @@ const EXPORT: &str = "\
 Example:
   ota cloud export --to devices.csv
 
-The table fits ota cloud import: product,name,secret,tags,disabled. The secrets are empty, because a
-cloud never shows them again. Cells that a spreadsheet would run as a formula get a leading quote, which
+The table fits ota cloud import: product,name,secret,tags,disabled,certificate. The secrets are empty,
+because a cloud never shows them again; certificates are public, and written. Cells that a spreadsheet would run as a formula get a leading quote, which
 the import removes. With --json each line is a device as the API shows it.";
 
 #[derive(Debug, Args)]

@@ -40,7 +40,8 @@ pub(crate) fn run(args: &Export) -> Result<(), Failure> {
                 "" => String::new(),
                 name => format!("&after={}", part(name)),
             };
-            let path = format!("/products/{}/devices?limit=100{behind}", part(&product));
+            let path =
+                format!("/products/{}/devices?limit=100&certificates=true{behind}", part(&product));
             let answer = client.patient_get(&path, &progress)?;
             let page = Page::read(&product, &after, &answer.body);
             let page = page.map_err(|why| Failure::environment(why.to_string()))?;

@@ -6,6 +6,7 @@ mod events;
 mod export;
 mod firmware;
 mod import;
+mod module;
 mod product;
 mod progress;
 mod pull;
@@ -34,6 +35,7 @@ pub(crate) use events::run as events;
 pub(crate) use export::run as export;
 pub(crate) use firmware::run as firmware;
 pub(crate) use import::run as import;
+pub(crate) use module::run as module;
 pub(crate) use product::run as product;
 pub(crate) use update::{act, run as update};
 
