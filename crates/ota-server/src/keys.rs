@@ -122,6 +122,23 @@ impl Keys {
         self.open(store, &answer_place(id))
     }
 
+    /// What keeps the secret that signs a webhook's deliveries.
+    pub(crate) fn sealed_hook(&self, id: &str, secret: &str) -> Result<SecretWrite, StoreError> {
+        let place = hook_place(id);
+        let nonce = random().map_err(|why| StoreError::Io { why: why.to_string() })?;
+        let sealed = self.ring.seal(nonce, &place, secret.as_bytes()).map_err(broken)?;
+        Ok(SecretWrite::Put(place, sealed))
+    }
+
+    /// That secret.
+    pub(crate) fn hook_secret(
+        &self,
+        store: &impl Store,
+        id: &str,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.open(store, &hook_place(id))
+    }
+
     /// The registered device with this client id, and its proof.
     pub(crate) fn find(
         &self,
@@ -202,6 +219,11 @@ impl Keys {
 /// Where the secret of an API key is.
 pub(crate) fn key_place(id: &str) -> SecretId {
     SecretId::new("api key", "secret", id)
+}
+
+/// Where the secret of a webhook is.
+pub(crate) fn hook_place(id: &str) -> SecretId {
+    SecretId::new("webhook", "secret", id)
 }
 
 fn place(device: &Identity) -> SecretId {

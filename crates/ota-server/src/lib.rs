@@ -45,6 +45,7 @@ mod exposition;
 mod faults;
 mod firmware;
 mod handle;
+mod hooks;
 mod hub;
 mod join;
 mod keys;
@@ -93,6 +94,7 @@ use watched::Watched;
 pub use api::{KeyError, add_key, admin_link};
 pub use error::{HandleError, StartError};
 pub use handle::{Handle, NewFirmware};
+pub use hooks::Webhooks;
 pub use hub::Point;
 pub use log::{Entry, Log, Payload, What};
 pub use store::Source;
@@ -162,6 +164,8 @@ pub struct ServiceConfig {
     /// none.
     #[doc(hidden)]
     pub points: Option<fn(Point)>,
+    /// How webhooks are reached, which need the API.
+    pub webhooks: Webhooks,
     /// The configuration of the API. Default none: no API.
     pub api: Option<ApiConfig>,
     /// The faults to inject. Default none.
@@ -233,6 +237,7 @@ impl Default for ServiceConfig {
             events: None,
             keep: cycle::Keep::default(),
             points: None,
+            webhooks: Webhooks::default(),
             api: None,
             faults: FaultPlan::new(0),
             cloud: CloudConfig::new(signer, 0),
@@ -401,6 +406,7 @@ struct ApiDoor {
     first_key: Option<PathBuf>,
     first_link: Option<String>,
     data: Option<PathBuf>,
+    webhooks: Webhooks,
 }
 
 /// What the caller learns of the API.
@@ -424,7 +430,7 @@ impl ApiDoor {
     }
 
     fn open(self, handle: &Handle, journal: Journal, patience: Duration) -> (Door, api::Api) {
-        let (secure, config) = (self.door.tls.is_some(), (&self.config, self.data));
+        let (secure, config) = (self.door.tls.is_some(), (&self.config, self.data, self.webhooks));
         let api = api::Api::new(handle.clone(), self.readers, journal, patience, config, secure);
         (self.door, api)
     }
@@ -456,8 +462,9 @@ fn api_door(
     let first_link =
         code.map(|code| format!("{}/console/first#{code}", base.trim_end_matches('/')));
     let readers = api::Readers::new(&state.store, &state.keys, now)?;
-    let (config, data) = (api.clone(), config.data.clone());
-    Ok(Some(ApiDoor { config, door, addr, readers, first_key, first_link, data }))
+    let (webhooks, data) = (config.webhooks.clone(), config.data.clone());
+    let config = api.clone();
+    Ok(Some(ApiDoor { config, door, addr, readers, first_key, first_link, data, webhooks }))
 }
 
 /// The most connections to the API.
@@ -559,6 +566,7 @@ impl Prepared {
         }
         if let Some((door, api)) = api {
             vitals.expect(Listener::Api);
+            tasks.spawn(api.hooks().run(stop.clone()));
             let (journal, stop, halt) = (journal.clone(), stop.clone(), stop.clone());
             tasks.spawn(listen::run(door, journal, stop, move |client, peer, _| {
                 api::serve(client.stream, peer, api.clone(), halt.clone())

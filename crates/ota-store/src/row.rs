@@ -115,6 +115,8 @@ impl Kind {
     pub const SESSION: Self = Self(12);
     /// A used link of an admin. Its wake-up is its expiry.
     pub const LINK: Self = Self(13);
+    /// A webhook. Its secret is a sealed one.
+    pub const HOOK: Self = Self(14);
 }
 
 /// A row other than a device. `Debug` shows the length of its body.

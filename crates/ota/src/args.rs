@@ -7,13 +7,14 @@ use std::time::Duration;
 use crate::{size, span};
 use clap::{Args, Parser, Subcommand};
 use ota_agent::args::Agent;
+use ota_cloud::api::hook::Net;
 
 mod remote;
 
 pub(crate) use remote::{
     BatchAct, BatchCommand, BatchStart, DeviceCommand, Events, Export, FirmwareAdd,
     FirmwareCommand, Import, ModuleCommand, ProductCommand, Registration, Remote, TaskCommand,
-    Update,
+    Update, WebhookCommand,
 };
 
 /// Firmware updates for Tencent Cloud IoT devices: a demo, the device's agent, and a cloud.
@@ -61,6 +62,9 @@ pub(crate) enum Cloud {
     Serve(Box<Serve>),
     /// Copy the database of a data folder to a file, also while a cloud uses it.
     Backup(Backup),
+    /// Manage webhooks of a running cloud.
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Verify the audit of a data folder.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -339,6 +343,10 @@ pub(crate) struct Serve {
     /// front.
     #[arg(long, value_name = "URL", requires = "api")]
     pub(crate) api_public_url: Option<String>,
+    /// A network inside, like 10.1.0.0/16, or an address, that webhooks may reach. May be repeated.
+    /// Public addresses always may.
+    #[arg(long, value_name = "NET", requires = "api", value_parser = net)]
+    pub(crate) webhook_allow: Vec<Net>,
     /// Also accepts the old signatures of the vendor's API, HmacSHA1 and HmacSHA256.
     #[arg(long, requires = "api")]
     pub(crate) api_old_signatures: bool,
@@ -423,6 +431,10 @@ pub(crate) struct Serve {
     /// Shows URLs with their signatures.
     #[arg(long)]
     pub(crate) show_secrets: bool,
+}
+
+fn net(text: &str) -> Result<Net, String> {
+    Net::parse(text).ok_or_else(|| "a network like 10.1.0.0/16, or an address".to_owned())
 }
 
 const LOAD: &str = "\

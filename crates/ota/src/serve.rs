@@ -75,6 +75,7 @@ async fn serve(args: &Serve, plan: Plan, connections: u32) -> Result<(), Failure
     };
     config.cloud.max_devices = max_devices(args);
     config.api = api(args);
+    config.webhooks.allow.clone_from(&args.webhook_allow);
     if let Some(mqtt) = args.mqtt {
         config.mqtt_addr = mqtt;
     }

@@ -65,6 +65,10 @@ pub enum Op {
     AddModule,
     ChangeModule,
     RemoveModule,
+    Webhooks,
+    AddWebhook,
+    RemoveWebhook,
+    TestWebhook,
 }
 
 /// The scope of a call.
@@ -217,6 +221,22 @@ pub const OPERATIONS: &[Operation] = &[
         ROOT,
         200,
         "A page of the audit, the newest line first",
+    ),
+    row(Op::Webhooks, ("GET", "/api/v1/webhooks", &[]), ROOT, 200, "All webhooks"),
+    row(
+        Op::AddWebhook,
+        ("POST", "/api/v1/webhooks", &[]),
+        ROOT,
+        201,
+        "Send events to a URL from now on. The secret of its signatures is shown this once",
+    ),
+    row(Op::RemoveWebhook, ("DELETE", "/api/v1/webhooks/{id}", &[]), ROOT, 204, "Remove a webhook"),
+    row(
+        Op::TestWebhook,
+        ("POST", "/api/v1/webhooks/{id}/test", &[]),
+        ROOT,
+        200,
+        "Send a test. A webhook that is off is on again if it succeeds",
     ),
     row(Op::Devices, ("GET", DEVICES, FILTERS), LOOK, 200, "A page of devices"),
     row(

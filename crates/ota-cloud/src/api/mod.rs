@@ -10,6 +10,7 @@ mod certificate;
 mod feed;
 mod firmware;
 mod form;
+pub mod hook;
 mod input;
 mod key;
 mod module;
@@ -53,4 +54,6 @@ pub use product::{
     RegistrationView, Settings, Studio, product_id,
 };
 pub use session::{AdminLink, Attempts, LinkFor, Session, SessionText, is_own_origin};
-pub use view::{DeviceView, EventView, KeyView, ModuleView, NotOfferedView, TaskView, to_json};
+pub use view::{
+    DeviceView, EventView, HookView, KeyView, ModuleView, NotOfferedView, TaskView, to_json,
+};

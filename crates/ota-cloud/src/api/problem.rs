@@ -27,6 +27,8 @@ pub enum Code {
     UnknownKey,
     /// There is no such person.
     UnknownPerson,
+    /// There is no such webhook.
+    UnknownWebhook,
     /// There is no such firmware.
     UnknownFirmware,
     /// The device has another task, or none.
@@ -74,6 +76,7 @@ impl Code {
             Self::UnknownDevice => "unknown-device",
             Self::UnknownKey => "unknown-key",
             Self::UnknownPerson => "unknown-person",
+            Self::UnknownWebhook => "unknown-webhook",
             Self::UnknownFirmware => "unknown-firmware",
             Self::UnknownTask => "unknown-task",
             Self::UnknownBatch => "unknown-batch",
@@ -108,7 +111,8 @@ impl Code {
             | Self::UnknownFirmware
             | Self::UnknownTask
             | Self::UnknownBatch
-            | Self::UnknownModule => 404,
+            | Self::UnknownModule
+            | Self::UnknownWebhook => 404,
             Self::BadMethod => 405,
             Self::Exists | Self::WrongState | Self::InUse | Self::Conflict => 409,
             Self::KeyReused => 422,

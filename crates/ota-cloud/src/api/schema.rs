@@ -58,7 +58,7 @@ const STATES: &[&str] = &["draft", "released", "withdrawn"];
 pub(super) fn schemas() -> Value {
     let mut all = Map::new();
     let batches = [new_batches(), batches(), waves()];
-    let rest = [common(), people(), devices(), tasks(), firmware()];
+    let rest = [common(), people(), devices(), tasks(), firmware(), webhooks()];
     for part in batches.into_iter().chain(rest) {
         if let Value::Object(part) = part {
             all.extend(part);
@@ -150,6 +150,34 @@ fn people() -> Value {
         })),
         "Person": shown(&required, person),
         "People": page("people", "Person", None),
+    })
+}
+
+fn webhooks() -> Value {
+    let kinds = || json!({ "type": "array", "items": of("string"), "maxItems": 32 });
+    let required =
+        ["id", "url", "product", "kinds", "made", "cursor", "failures", "since", "error", "off"];
+    let hook = json!({
+        "id": of("string"), "url": of("string"), "product": or_null("string"), "kinds": kinds(),
+        "made": of("integer"), "cursor": of("integer"), "failures": of("integer"),
+        "since": or_null("integer"), "error": or_null("string"), "off": of("boolean"),
+    });
+    let mut made = hook.clone();
+    if let Value::Object(made) = &mut made {
+        made.insert("secret".to_owned(), of("string"));
+    }
+    let with_secret: Vec<&str> = required.iter().copied().chain(["secret"]).collect();
+    json!({
+        "NewWebhook": taken(&["url"], json!({
+            "url": of("string"), "product": or_null("string"), "kinds": kinds(),
+            "plain_text": of("boolean"),
+        })),
+        "Webhook": shown(&required, hook),
+        "MadeWebhook": shown(&with_secret, made),
+        "Webhooks": page("webhooks", "Webhook", None),
+        "TriedWebhook": shown(&["status", "error"], json!({
+            "status": or_null("integer"), "error": or_null("string"),
+        })),
     })
 }
 
@@ -401,6 +429,7 @@ pub(super) fn body(op: Op) -> Option<Value> {
         Op::AddKey => json("NewKey"),
         Op::AddPerson => json("NewPerson"),
         Op::ChangePerson => json("ChangePerson"),
+        Op::AddWebhook => json("NewWebhook"),
         Op::AddDevices => json!({
             "application/json": { "schema": of_name("NewDevice") },
             "text/csv": { "schema": of("string") },
@@ -442,6 +471,9 @@ pub(super) fn answer(op: Op) -> Option<Value> {
         Op::People => json(of_name("People")),
         Op::AddPerson | Op::ChangePerson => json(of_name("Person")),
         Op::Audit => json(of_name("AuditLines")),
+        Op::Webhooks => json(of_name("Webhooks")),
+        Op::AddWebhook => json(of_name("MadeWebhook")),
+        Op::TestWebhook => json(of_name("TriedWebhook")),
         Op::Devices => json(of_name("Devices")),
         Op::AddDevices => json(json!({ "oneOf": [of_name("MadeDevice"), of_name("MadeDevices")] })),
         Op::Device | Op::ChangeDevice => json(of_name("Device")),
@@ -469,6 +501,7 @@ pub(super) fn answer(op: Op) -> Option<Value> {
         Op::RemoveProduct
         | Op::RemoveKey
         | Op::RemovePerson
+        | Op::RemoveWebhook
         | Op::RemoveDevice
         | Op::RemoveModule
         | Op::RemoveFirmware => return None,

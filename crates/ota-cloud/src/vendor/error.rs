@@ -140,9 +140,10 @@ impl From<&Problem> for ApiError {
             api::Code::UnknownFirmware => Code::FirmwareNotExist,
             api::Code::UnknownTask => Code::DeviceFirmwareTaskNotExist,
             api::Code::UnknownBatch => Code::FirmwareTaskNotExist,
-            api::Code::UnknownKey | api::Code::UnknownPerson | api::Code::UnknownModule => {
-                Code::ResourceNotFound
-            }
+            api::Code::UnknownKey
+            | api::Code::UnknownPerson
+            | api::Code::UnknownModule
+            | api::Code::UnknownWebhook => Code::ResourceNotFound,
             api::Code::BadMethod | api::Code::BadType => Code::InvalidRequest,
             api::Code::Exists | api::Code::WrongState | api::Code::InUse => Code::FailedOperation,
             api::Code::TooLarge => Code::LimitExceeded,

@@ -12,6 +12,7 @@ mod events;
 mod firmware;
 mod first;
 mod health;
+mod hooks;
 mod image;
 mod keys;
 mod known;
@@ -48,10 +49,10 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::handle::Handle;
+use crate::hooks::{Hooks, Webhooks};
 use crate::hub::Hub;
 use crate::keys::Keys;
-use crate::log::Journal;
-use crate::log::What;
+use crate::log::{Journal, What};
 use crate::random;
 use crate::store::Image;
 use crate::stream::Stream;
@@ -112,6 +113,7 @@ struct Inner {
     /// Without a folder: uploaded bytes that are no firmware yet, by the name of their place.
     held: Mutex<BTreeMap<String, Image>>,
     found: health::Found,
+    hooks: Hooks,
     /// Whether the metrics need no key.
     open_metrics: bool,
     /// The data folder.
@@ -122,13 +124,15 @@ struct Inner {
 pub(crate) struct Readers {
     reader: Box<dyn Read + Send>,
     walker: Box<dyn Read + Send>,
+    hooks: Box<dyn Read + Send>,
     known: Known,
 }
 
 impl Readers {
     pub(crate) fn new(store: &dyn Store, keys: &Keys, now: Instant) -> Result<Self, StoreError> {
         let known = Known::read(store.read(), keys.clone(), now)?;
-        Ok(Self { reader: store.reader()?, walker: store.reader()?, known })
+        let (reader, walker, hooks) = (store.reader()?, store.reader()?, store.reader()?);
+        Ok(Self { reader, walker, hooks, known })
     }
 }
 
@@ -253,9 +257,10 @@ impl Api {
         state: Readers,
         journal: Journal,
         patience: Duration,
-        (config, data): (&ApiConfig, Option<PathBuf>),
+        (config, data, reach): (&ApiConfig, Option<PathBuf>, Webhooks),
         secure: bool,
     ) -> Self {
+        let hooks = handle.clone();
         let (public_url, old_signatures) = (config.public_url.clone(), config.old_signatures);
         Self(Arc::new(Inner {
             handle,
@@ -275,9 +280,15 @@ impl Api {
             old_signatures,
             held: Mutex::default(),
             found: health::Found::default(),
+            hooks: Hooks::new(hooks, state.hooks, reach),
             open_metrics: config.open_metrics,
             data,
         }))
+    }
+
+    /// What sends events to webhooks.
+    pub(crate) fn hooks(&self) -> Hooks {
+        self.0.hooks.clone()
     }
 
     /// Holds bytes in memory until they are firmware.
@@ -392,6 +403,10 @@ impl Api {
             Op::Keys => keys::list(self).await,
             Op::AddKey => keys::add(self, asked).await,
             Op::RemoveKey => keys::remove(self, asked).await,
+            Op::Webhooks => hooks::list(self).await,
+            Op::AddWebhook => hooks::add(self, asked).await,
+            Op::RemoveWebhook => hooks::remove(self, asked).await,
+            Op::TestWebhook => hooks::test(self, asked).await,
             Op::Devices => devices::list(self, asked).await,
             Op::AddDevices if asked.is_csv => devices::add_many(self, asked).await,
             Op::AddDevices => devices::add(self, asked).await,

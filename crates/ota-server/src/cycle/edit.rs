@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ota_cloud::device::Write;
 use ota_cloud::{CloudError, Device, EventKind};
 use ota_proto::{Identity, Instant};
-use ota_store::{Commit, Item, Kind, NewAudit, SecretWrite, Store, StoreError};
+use ota_store::{Commit, Item, Kind, NewAudit, NewEvent, SecretWrite, Store, StoreError};
 
 use super::work::{self, Work};
 use super::{CommandError, DISABLED, Engine, GONE, Input, Outcome, Refused, live, tasks};
@@ -24,6 +24,8 @@ pub struct Rider {
     pub audit: Vec<NewAudit>,
     /// Differences of counts.
     pub counts: BTreeMap<String, i64>,
+    /// Events of no device.
+    pub events: Vec<NewEvent>,
     /// Tags of devices that the same turn creates.
     pub tags: BTreeMap<Identity, BTreeMap<String, String>>,
     /// Those of them that must not log in.
@@ -40,6 +42,7 @@ impl Rider {
             let count = commit.counts.entry(name).or_default();
             *count = count.saturating_add(by);
         }
+        commit.events.extend(self.events);
     }
 }
 

@@ -8,6 +8,7 @@ mod devices;
 mod events;
 mod firmware;
 mod health;
+mod hooks;
 mod hostile;
 mod keys;
 mod once;

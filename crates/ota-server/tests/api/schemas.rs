@@ -188,6 +188,15 @@ async fn every_call_takes_and_answers_what_the_document_says() {
     calls.get(Op::RemoveKey, &format!("/keys/{}", key["id"].as_str().unwrap())).await;
 
     calls.people().await;
+
+    let hook = json!({ "url": "http://127.0.0.1:9/", "product": "A", "kinds": ["proved"],
+        "plain_text": true });
+    let hook = calls.make(Op::AddWebhook, "/webhooks", hook).await;
+    let hook = format!("/webhooks/{}", hook["id"].as_str().unwrap());
+    calls.get(Op::Webhooks, "/webhooks").await;
+    calls.get(Op::TestWebhook, &format!("{hook}/test")).await;
+    calls.get(Op::RemoveWebhook, &hook).await;
+
     let secret = "MDEyMzQ1Njc4OWFiY2RlZg==";
     let new = json!({ "name": "d1", "secret": secret, "certificate": null, "disabled": false,
         "tags": { "line": "7" } });

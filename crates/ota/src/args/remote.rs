@@ -27,6 +27,57 @@ pub(crate) struct Remote {
     pub(crate) json: bool,
 }
 
+const WEBHOOK_ADD: &str = "\
+Example:
+  (umask 077 && ota cloud webhook add https://example.com/ota --kind proved --kind status > hook.secret)
+
+Prints the secret of the signatures, only this once. Each delivery has X-Ota-Id, X-Ota-Timestamp and
+X-Ota-Signature: HMAC-SHA256 over ID.TIMESTAMP.BODY. It is repeated until it is answered with 2xx.";
+
+/// Commands for webhooks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WebhookCommand {
+    /// Send events to a URL from now on.
+    #[command(after_help = WEBHOOK_ADD)]
+    Add {
+        /// The URL.
+        to: String,
+        /// Only events of this product.
+        #[arg(long, value_name = "PRODUCT")]
+        product: Option<String>,
+        /// Only events of this kind. May be repeated.
+        #[arg(long = "kind", value_name = "KIND")]
+        kinds: Vec<String>,
+        /// Allows an http:// URL, where others can read the events.
+        #[arg(long)]
+        http: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// List webhooks, and how they fail.
+    #[command(after_help = "Example:\n  ota cloud webhook list")]
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Remove a webhook.
+    #[command(after_help = "Example:\n  ota cloud webhook remove 0123456789abcdef")]
+    Remove {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Send a test, which also switches a webhook on again.
+    #[command(after_help = "Example:\n  ota cloud webhook test 0123456789abcdef")]
+    Test {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProductCommand {
     /// Create a product.

@@ -13,6 +13,7 @@ mod pull;
 mod table;
 mod update;
 mod watch;
+mod webhook;
 
 use std::cell::Cell;
 use std::io::Read;
@@ -38,6 +39,7 @@ pub(crate) use import::run as import;
 pub(crate) use module::run as module;
 pub(crate) use product::run as product;
 pub(crate) use update::{act, run as update};
+pub(crate) use webhook::run as webhook;
 
 /// The longest accepted answer.
 const MAX_ANSWER: u64 = 64 << 20;
