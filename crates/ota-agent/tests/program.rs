@@ -25,7 +25,7 @@ fn config(folder: &Path) -> String {
 }
 
 #[test]
-fn it_speaks_of_itself_by_its_own_name() {
+fn it_uses_its_own_name() {
     let (help, _, code) = run(&["--help"]);
     assert_eq!(code, Some(0));
     assert!(help.contains("Usage: ota-agent [OPTIONS] [COMMAND]"), "{help}");

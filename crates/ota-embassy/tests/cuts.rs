@@ -32,7 +32,7 @@ fn one_cut_anywhere() {
 }
 
 #[test]
-fn many_cuts_by_chance() {
+fn many_cuts_at_random() {
     let mut cuts = 0;
     for seed in 0..100 {
         let mut rng = Rng::new(seed);

@@ -237,7 +237,7 @@ fn every_tear_over_every_kind_of_ground_is_seen() {
 }
 
 #[test]
-fn foreign_blocks_are_none_of_ours() {
+fn foreign_blocks_are_not_ours() {
     for foreign in [[0; 192], [0xff; 192], [b'O'; 192]] {
         assert_eq!(Record::decode(&foreign), Err(JournalError::Magic));
     }

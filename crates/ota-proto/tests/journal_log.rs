@@ -268,7 +268,7 @@ fn cut_again_and_again(seeds: std::ops::Range<u64>) -> (u64, u64) {
 
 /// Places outside a page do not count, whatever they read as.
 #[test]
-fn what_lies_behind_a_page_is_passed_over() {
+fn what_comes_after_a_page_is_skipped() {
     let fill = |more: &[(usize, usize)]| {
         let mut scan = Scan::new(4);
         for place in 0..4 {

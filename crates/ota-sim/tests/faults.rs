@@ -21,7 +21,7 @@ fn every_pair_of_server_faults_ends() {
 }
 
 #[test]
-fn every_server_fault_for_ever_ends() {
+fn every_server_fault_that_lasts_ends() {
     for fault in server_faults() {
         let mut world = world(2);
         let part = Some(FetchFault::Closes(9_000));

@@ -33,7 +33,7 @@ fn until(world: &mut World, what: &str, holds: impl Fn(&World) -> bool) {
 }
 
 #[test]
-fn a_store_that_is_away_for_long_is_waited_for_and_not_for_ever() {
+fn a_store_that_is_away_for_long_is_waited_for_and_not_forever() {
     for seed in 0..8 {
         let mut world = World::new(setup(seed));
         world.layer.server.plan.extend((0..9).map(|_| Some(FetchFault::Status(503, None))));

@@ -163,7 +163,7 @@ fn a_key_file_behind_links_is_read_when_nobody_else_could_have_laid_them() {
 }
 
 #[test]
-fn a_key_file_that_others_may_read_or_that_is_none_is_refused() {
+fn a_key_file_that_others_may_read_or_that_is_invalid_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("master.key");
     ring(1).write(&path, false).unwrap();

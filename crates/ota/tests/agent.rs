@@ -341,7 +341,7 @@ fn an_installer_that_asks_for_another_start() {
 }
 
 #[test]
-fn a_restart_command_is_run_and_not_for_ever() {
+fn a_restart_command_is_run_and_not_forever() {
     let (desk, _cloud, broker) = setup(&["dev001"], image(4, 1000));
     let lines = "install = [\"true\"]\n\
                  restart = [\"sh\", \"-c\", \"kill -TERM $PPID\"]";

@@ -92,7 +92,7 @@ fn walk(root: &Path, path: &Path, faults: &mut Vec<String>) -> Result<(), String
 }
 
 /// Returns the line, the word and the better one of each hit. A phrase may continue in the next
-/// line of a comment.
+/// line of a comment, and the words of a name are read like others: `tried_for_ever`.
 fn find(text: &str) -> Vec<(usize, &'static str, &'static str)> {
     let (mut joined, mut starts) = (String::from(" "), Vec::new());
     for line in text.lines() {
@@ -101,9 +101,16 @@ fn find(text: &str) -> Vec<(usize, &'static str, &'static str)> {
         joined.push(' ');
     }
     let lower = joined.to_ascii_lowercase();
+    let spoken = lower.replace('_', " ");
     let mut found = Vec::new();
     for (word, better) in WORDS {
-        let text = if word == word.to_ascii_lowercase() { &lower } else { &joined };
+        let text = if word != word.to_ascii_lowercase() {
+            &joined
+        } else if word.contains('_') {
+            &lower
+        } else {
+            &spoken
+        };
         for (at, _) in text.match_indices(word) {
             let before = text[..at].chars().next_back();
             let after = text[at + word.len()..].chars().next();
@@ -139,6 +146,12 @@ mod tests {
     #[test]
     fn a_name_in_code_is_found_as_it_stands() {
         assert_eq!(words("fn say(told: Told); enum Say"), [(1, "Told"), (1, "enum Say")]);
+    }
+
+    #[test]
+    fn the_words_of_a_name_are_read_with_spaces() {
+        assert_eq!(words("fn it_is_tried_for_ever() {}"), [(1, "for ever")]);
+        assert_eq!(words("fn let_sent() {}\nlet sent = a;"), [(1, "let_sent")]);
     }
 
     #[test]

@@ -176,7 +176,7 @@ fn an_answer_that_does_not_fit_its_call_is_none() {
 }
 
 #[test]
-fn a_cloud_that_asks_to_wait_is_waited_for_but_not_for_ever() {
+fn a_cloud_that_asks_to_wait_is_waited_for_but_not_forever() {
     let mut patience = Patience::default();
     let seconds = Duration::from_secs;
     assert_eq!(patience.after(429, "too-many", Some(7)), Some(seconds(7)));
@@ -195,7 +195,7 @@ fn a_cloud_that_asks_to_wait_is_waited_for_but_not_for_ever() {
 }
 
 #[test]
-fn a_server_that_is_gone_is_waited_for_but_not_for_ever() {
+fn a_server_that_is_gone_is_waited_for_but_not_forever() {
     let mut patience = Patience::default();
     for _ in 0..2 {
         let waits: Vec<u64> =

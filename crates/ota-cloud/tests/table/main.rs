@@ -49,7 +49,7 @@ fn the_first_line_names_the_columns_in_any_order() {
 }
 
 #[test]
-fn a_table_that_is_none_is_refused_by_its_first_line() {
+fn a_file_that_is_no_table_is_refused_by_its_first_line() {
     for (text, why) in [
         ("", "the first line names the columns"),
         ("P,d1\n", "the first line names the columns"),

@@ -128,7 +128,7 @@ fn a_refusal_ends_the_reading_unless_it_is_of_one_thing() {
 }
 
 #[test]
-fn answers_that_are_none_are_told_and_end() {
+fn invalid_answers_are_reported_and_end_it() {
     for (body, wanted) in [
         (r#"{"Response":{"RequestId":"r"}}"#, Ok(())),
         (r#"{"Response":{"Error":{"Code":"C","Message":"m"}}}"#, Err("C")),

@@ -69,7 +69,7 @@ fn other_keys_are_refused() {
 }
 
 #[test]
-fn a_certificate_of_the_first_version_is_told_apart_from_what_is_none() {
+fn a_certificate_of_the_first_version_is_told_apart_from_an_invalid_one() {
     // Number, algorithm, issuer, validity, subject, key: and no version before them.
     let first = [SEQUENCE, 7, SEQUENCE, 5, 2, 1, 9, SEQUENCE, 0];
     assert_eq!(fault(&first), TlsError::Version1);

@@ -586,7 +586,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_an_error_and_not_tried_for_ever() {
+    fn what_cannot_be_read_is_an_error_and_not_tried_forever() {
         let temp = tempfile::tempdir().unwrap();
         let folder = File::open(temp.path()).unwrap();
         let why = read_at(&folder, &mut [0; 1], 0).unwrap_err();

@@ -132,7 +132,7 @@ async fn each_certificate_that_is_not_right_is_refused_in_its_own_words_and_not_
 }
 
 #[tokio::test]
-async fn the_authorities_of_the_web_do_not_know_ours_and_ours_do_not_hide_the_webs() {
+async fn public_cas_do_not_know_ours_and_ours_do_not_hide_them() {
     let front = Front::start(&Party::authority("ours").from(params(HERE)), None).await;
     let (error, _) = broker_refused(&front, Options::default()).await;
     assert_eq!(error, TransportError::Tls(TlsError::Untrusted));

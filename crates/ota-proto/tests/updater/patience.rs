@@ -432,7 +432,7 @@ fn rule_8_a_page_without_a_length_over_plain_http_brings_nothing_and_costs_nothi
 /// A proxy removes the length, and the connection ends cleanly: that is not a page, because it ends
 /// at different bytes each time. The download continues behind its bytes.
 #[test]
-fn rule_8_a_file_whose_length_was_taken_away_is_gone_on_with_when_its_line_breaks() {
+fn rule_8_a_file_whose_length_was_taken_away_is_resumed_when_its_line_breaks() {
     let mut bench = plain();
     let count = std::cell::Cell::new(0_u64);
     let lines = answered(&mut bench, |bench, ms| {

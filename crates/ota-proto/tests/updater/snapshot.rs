@@ -48,7 +48,7 @@ fn a_machine_that_was_written_and_read_is_the_same_and_goes_on() {
 
 /// A file may hold anything.
 #[test]
-fn a_snapshot_with_names_versions_or_blocks_that_are_none_is_refused() {
+fn a_snapshot_with_invalid_names_versions_or_blocks_is_refused() {
     let mut bench = Bench::online(config());
     bench.offer(1_000, "1.0.0");
     bench.out(1_000);

@@ -11,7 +11,7 @@ fn has(lines: &[String], line: &str) -> bool {
 
 /// The slot stops answering during each operation, and so does the journal.
 #[test]
-fn rule_16_no_operation_of_the_slot_is_waited_for_for_ever() {
+fn rule_16_no_operation_of_the_slot_is_waited_for_forever() {
     let whole = |bench: &mut Bench, upto| {
         bench.good_head(1_100);
         for _ in 0..100 {

@@ -500,7 +500,7 @@ async fn who_may_what_and_other_products_are_unknown_ones_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn signatures_that_are_wrong_old_or_used_and_requests_that_are_none_are_refused() {
+async fn signatures_that_are_wrong_old_or_used_and_invalid_requests_are_refused() {
     let site = Site::new().await;
     site.product("A", &["d"]).await;
     let list = json!({ "ProductId": "A" }).to_string();

@@ -146,7 +146,7 @@ impl Sweep {
         self.finish(&mut fork, point, trial)?;
         let Some(recovery) = recovery else { return Ok(()) };
         if self.depth.again {
-            self.second_by_chance(&recovery, point, trial)?;
+            self.second_at_random(&recovery, point, trial)?;
         }
         let byte = point.tear.byte;
         let chosen = byte == 0 || byte + 1 == bytes || byte == bytes / 2;
@@ -157,7 +157,7 @@ impl Sweep {
     }
 
     /// Cuts again at a random byte of an operation of the recovery.
-    fn second_by_chance(
+    fn second_at_random(
         &mut self,
         recovery: &World,
         point: Point,

@@ -9,7 +9,7 @@ use crate::app::Act;
 
 use super::{Outcome, Step, World};
 
-/// The layer of a world: the form of the device's program, and what lies between it and the cloud.
+/// The layer of a world: the form of the device's program, and what is between it and the cloud.
 ///
 /// [`World`] has everything that does not depend on it: clock, cloud, medium, power, the end.
 pub trait Layer: Clone + Debug + Sized {

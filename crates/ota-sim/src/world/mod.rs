@@ -1,6 +1,6 @@
 //! The world: one device, the cloud, one clock, and a medium that loses power.
 //!
-//! Both levels share it. A [`Layer`] adds the form of the device's program and what lies between it
+//! Both levels share it. A [`Layer`] adds the form of the device's program and what is between it
 //! and the cloud: [`Messages`](crate::messages::Messages) or [`Bytes`](crate::wire::Bytes).
 
 mod layer;

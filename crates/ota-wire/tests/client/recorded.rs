@@ -275,7 +275,7 @@ fn users_of_the_same_shape_are_told_apart() {
 
 /// An invalid escape stays invalid in the recording: neither URL is taken, or both are.
 #[test]
-fn an_escape_that_is_none_stays_none() {
+fn an_invalid_escape_stays_invalid() {
     for user in ["%zz:HUSH", "%4z:HUSH", "%z4:HUSH", "%:HUSH", "%4:HUSH", "%41:HUSH", "%41%42:HUSH"]
     {
         let head = format!("HTTP/1.1 302 Found\r\nLocation: http://{user}@c.example/x\r\n\r\n");

@@ -129,7 +129,7 @@ fn configurations_are_taken_at_their_edges() {
 }
 
 #[test]
-fn a_login_that_held_for_ever_was_not_refused_for_its_expiry() {
+fn a_login_that_held_forever_was_not_refused_for_its_expiry() {
     let day = 86_400;
     let mut expiry = Expiry::default();
     assert_eq!(expiry.next(Some(1_000)), 1_000 + day);
@@ -144,7 +144,7 @@ fn a_login_that_held_for_ever_was_not_refused_for_its_expiry() {
 }
 
 #[test]
-fn a_topic_that_is_none_is_told_before_its_length() {
+fn an_invalid_topic_is_reported_before_its_length() {
     let mut session = up(at(0));
     let long = "a/+".repeat(2_000);
     let bad = Outgoing { topic: &long, ..ota(b"") };

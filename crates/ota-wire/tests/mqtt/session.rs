@@ -112,7 +112,7 @@ fn malformed_bytes_end_it() {
 }
 
 #[test]
-fn an_answer_to_what_did_not_leave_is_a_lie() {
+fn an_answer_to_what_was_not_sent_is_a_violation() {
     let mut session = up(at(0));
     session.publish(at(0), ota(b"x"), 1).unwrap();
     session.handle_sent(at(0), session.transmit().len() - 1);

@@ -418,7 +418,7 @@ fn a_state_that_nobody_wrote_says_nothing() {
 }
 
 #[test]
-fn a_change_waits_for_that_of_another_process_and_not_for_ever() {
+fn a_change_waits_for_that_of_another_process_and_not_forever() {
     let folder = folder();
     let mut world = World::new(folder.path());
     world.slots.patience = Duration::from_millis(60);
