@@ -1,8 +1,9 @@
 //! A batch of updates: its waves, its devices, and the task that each got.
 //!
-//! A batch is a separate row, with its devices and the task that each got. The state of a task is
-//! in its device's row, where the REST API also reads it.
+//! A batch is a row, and its devices are in rows of their own, a piece of them in each, with the task
+//! that each got. The state of a task is in its device's row, where the REST API also reads it.
 
+use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ota_proto::Instant;
@@ -108,17 +109,23 @@ pub struct Entry {
     /// Its name.
     pub name: String,
     /// Its task.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
     /// The version that it ran then.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from: String,
     /// Its final state if its row no longer has it: it got no task, or has another by now.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<End>,
 }
 
 impl Entry {
+    /// A device that waits.
+    #[must_use]
+    pub const fn waiting(name: String) -> Self {
+        Self { name, task: None, from: String::new(), end: None }
+    }
+
     /// Whether the task of a row belongs to this entry.
     #[must_use]
     pub fn is_of(&self, task: &Task) -> bool {
@@ -152,9 +159,9 @@ impl Entry {
         end
     }
 
-    fn refused(name: &str, why: String, at: u64) -> Self {
-        let end = End { status: Status::Failed, code: 0, text: why, at };
-        Self { name: name.to_owned(), task: None, from: String::new(), end: Some(end) }
+    fn refuse(&mut self, why: String, at: u64) {
+        self.end = Some(End { status: Status::Failed, code: 0, text: why, at });
+        (self.task, self.from) = (None, String::new());
     }
 }
 
@@ -297,12 +304,26 @@ pub struct Batch {
     /// How many of its devices have no open task of it, while it is ending.
     #[serde(default)]
     pub ended: usize,
-    /// Waiting devices.
-    #[serde(default)]
+    /// The names of its devices before it is stored. A row of an earlier version has the waiting
+    /// ones here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<String>,
-    /// The other devices, in the order of their waves.
-    #[serde(default)]
+    /// The other devices, in the order of their waves, in a row of an earlier version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<Entry>,
+    /// The number of its devices. They are in [pieces](Self::take_pieces), in the order of their
+    /// waves.
+    #[serde(default)]
+    pub all: usize,
+    /// How many of them do not wait any more: the first ones.
+    #[serde(default)]
+    pub begun: usize,
+    /// Why the others get no task, and since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<(String, u64)>,
+    /// How many devices got no task, for each reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refusals: BTreeMap<String, u64>,
     /// Its waves, and which of them runs.
     #[serde(default)]
     pub campaign: Campaign,
@@ -328,9 +349,16 @@ pub struct Batch {
 
 impl Batch {
     /// The most devices of a batch.
-    pub const MOST: usize = 2_000;
+    pub const MOST: usize = 100_000;
+    /// The devices of a piece.
+    pub const PIECE: usize = 200;
     /// The most devices that begin in one commit.
     pub const CHUNK: usize = 200;
+    /// The most devices whose rows are read for the state of a batch. The state of a larger one
+    /// comes from its counts.
+    pub const FEW: usize = 2_000;
+    /// The most reasons of refusals that are counted by themselves.
+    const REASONS: usize = 50;
     /// How long a repeated call returns the same batch, in seconds: a client without an answer
     /// repeats it.
     pub const SAME: u64 = 300;
@@ -351,6 +379,10 @@ impl Batch {
             ended: 0,
             waiting: Vec::new(),
             entries: Vec::new(),
+            all: 0,
+            begun: 0,
+            closed: None,
+            refusals: BTreeMap::new(),
             campaign: Campaign::default(),
             lets_run: false,
             pushed: None,
@@ -394,54 +426,95 @@ impl Batch {
         }
     }
 
-    /// Handles a device of [`waiting`](Self::waiting). `None`: it gets no task, because it no
-    /// longer exists or is not [admitted](Self::admit).
+    /// The id of the row of a piece of its devices.
+    #[must_use]
+    pub fn piece_id(&self, piece: usize) -> String {
+        format!("{}/{piece:06}", Self::id(&self.product, self.number))
+    }
+
+    /// Takes the names of its devices out of it, in pieces for rows of their own: of a new one, and
+    /// of one that an earlier version stored.
+    pub fn take_pieces(&mut self) -> Vec<Vec<Entry>> {
+        let mut entries = core::mem::take(&mut self.entries);
+        let begun = entries.len();
+        entries.extend(core::mem::take(&mut self.waiting).into_iter().map(Entry::waiting));
+        if entries.is_empty() {
+            return Vec::new();
+        }
+        (self.all, self.begun) = (entries.len(), begun);
+        entries.chunks(Self::PIECE).map(<[Entry]>::to_vec).collect()
+    }
+
+    /// Returns the stored form of a piece of its devices.
+    ///
+    /// # Errors
+    /// [`BadState`] if it cannot be written; no such case is known.
+    pub fn piece_to_bytes(piece: &[Entry]) -> Result<Vec<u8>, BadState> {
+        BadState::write(&piece)
+    }
+
+    /// Reads the stored form of a piece.
+    ///
+    /// # Errors
+    /// [`BadState`] if these are not its bytes.
+    pub fn piece_from_bytes(bytes: &[u8]) -> Result<Vec<Entry>, BadState> {
+        BadState::read(bytes)
+    }
+
+    /// Handles the first waiting device. `None`: it gets no task now, because it no longer exists,
+    /// is not [admitted](Self::admit), or has its task already.
     pub fn take_on(
         &mut self,
         now: Instant,
-        name: &str,
+        entry: &mut Entry,
         device: Option<(&Device, bool)>,
     ) -> Option<Begin> {
+        let index = self.begun;
+        self.begun = self.begun.saturating_add(1);
+        let from = device.and_then(|(device, _)| device.reported(&self.options.module));
+        let from = from.map(|known| known.version.clone()).unwrap_or_default();
+        // The process ended after the commit of the task, and before that of the batch.
+        let task = device.and_then(|(device, _)| device.task.as_ref());
+        let number = self.number;
+        let is_own = |task: &&Task| task.batch.is_some_and(|of| of.number == number);
+        if let Some(own) = task.filter(is_own) {
+            (entry.task, entry.from) = (Some(own.id), from);
+            return None;
+        }
         let admitted = match device {
             Some((device, disabled)) => self.admit(device, disabled),
             None => Err(TaskError::DeviceNotExist),
         };
-        let from = device.and_then(|(device, _)| device.reported(&self.options.module));
-        let from = from.map(|known| known.version.clone()).unwrap_or_default();
         match (admitted, device) {
             (Ok(cancel), Some((device, _))) => {
-                let batch = self.next_ref();
-                let (name, task) = (name.to_owned(), Some(device.next_task()));
-                self.entries.push(Entry { name, task, from, end: None });
+                (entry.task, entry.from) = (Some(device.next_task()), from);
+                let batch = BatchRef { number, wave: self.wave_at(index) };
                 Some(Begin { cancel, batch })
             }
             (Err(why), _) => {
-                let mut entry = Entry::refused(name, refusal(why), now.as_micros());
+                self.refuse(now, index, entry, refusal(why));
                 if why != TaskError::DeviceFirmwareIsUpdated {
                     entry.from = from;
                 }
-                self.push_refused(entry);
                 None
             }
             (Ok(_), None) => None,
         }
     }
 
-    /// Reports that a device's task could not begin.
-    pub fn refuse(&mut self, now: Instant, name: &str, why: String) {
-        let found = self.entries.iter().position(|entry| entry.name == name);
-        let Some(at) = found else { return };
-        let Some(entry) = self.entries.get_mut(at) else { return };
-        let is_new = entry.end.is_none();
-        *entry = Entry::refused(name, why, now.as_micros());
-        if is_new {
-            self.count_refused(at);
-        }
+    /// Takes on the first waiting device, which gets no task for this reason.
+    pub fn skip(&mut self, now: Instant, entry: &mut Entry, why: String) {
+        let index = self.begun;
+        self.begun = self.begun.saturating_add(1);
+        self.refuse(now, index, entry, why);
     }
 
-    /// What the next device that begins belongs to.
-    fn next_ref(&self) -> BatchRef {
-        BatchRef { number: self.number, wave: self.wave_at(self.entries.len()) }
+    /// Reports that the task of a device that does not wait any more could not begin.
+    pub fn refuse(&mut self, now: Instant, index: usize, entry: &mut Entry, why: String) {
+        if entry.end.is_none() {
+            self.count_refused(self.wave_at(index), &why, 1);
+        }
+        entry.refuse(why, now.as_micros());
     }
 
     fn wave_at(&self, index: usize) -> u16 {
@@ -449,28 +522,54 @@ impl Batch {
         u16::try_from(self.campaign.wave_at(index)).unwrap_or(u16::MAX)
     }
 
-    fn count_refused(&mut self, index: usize) {
-        let count = self.refused.entry(self.wave_at(index)).or_default();
-        *count = count.saturating_add(1);
-    }
-
-    fn push_refused(&mut self, entry: Entry) {
-        self.count_refused(self.entries.len());
-        self.entries.push(entry);
+    fn count_refused(&mut self, wave: u16, why: &str, by: u64) {
+        let count = self.refused.entry(wave).or_default();
+        *count = count.saturating_add_unsigned(by);
+        let is_new = !self.refusals.contains_key(why);
+        let why = if is_new && self.refusals.len() >= Self::REASONS { "others" } else { why };
+        let count = self.refusals.entry(why.to_owned()).or_default();
+        *count = count.saturating_add(by);
     }
 
     /// The number of its devices.
     #[must_use]
     pub fn devices(&self) -> u64 {
-        let all = self.entries.len().saturating_add(self.waiting.len());
-        u64::try_from(all).unwrap_or(u64::MAX)
+        u64::try_from(self.all.max(self.waiting.len())).unwrap_or(u64::MAX)
+    }
+
+    /// Whether its devices are so many that their rows are not all read for its state.
+    #[must_use]
+    pub const fn is_large(&self) -> bool {
+        self.all > Self::FEW
+    }
+
+    /// How many of its devices wait.
+    #[must_use]
+    pub fn waits(&self) -> usize {
+        if self.closed.is_some() {
+            return 0;
+        }
+        self.all.max(self.waiting.len()).saturating_sub(self.begun)
     }
 
     /// The waiting devices of each wave.
     #[must_use]
     pub fn waiting_by_wave(&self) -> Vec<u64> {
-        let begun = u64::try_from(self.entries.len()).unwrap_or(u64::MAX);
-        self.campaign.waiting(begun, self.devices())
+        let all = self.devices();
+        let begun = if self.closed.is_some() { all } else { number(self.begun) };
+        self.campaign.waiting(begun, all)
+    }
+
+    /// The state of a device, unless its task says it. `index` is its place in the batch.
+    #[must_use]
+    pub fn line(&self, index: usize, entry: &Entry) -> Option<Line> {
+        if index < self.begun {
+            return Line::of_end(entry);
+        }
+        let Some((why, at)) = &self.closed else { return Some(Line::waiting(&entry.name)) };
+        let mut entry = Entry::waiting(entry.name.clone());
+        entry.refuse(why.clone(), *at);
+        Line::of_end(&entry)
     }
 
     /// Applies an input to its campaign, and does what a closed one needs.
@@ -505,9 +604,13 @@ impl Batch {
     }
 
     fn refuse_waiting(&mut self, now: Instant, why: &str) {
-        for name in core::mem::take(&mut self.waiting) {
-            let entry = Entry::refused(&name, why.to_owned(), now.as_micros());
-            self.push_refused(entry);
+        for (wave, waiting) in self.waiting_by_wave().into_iter().enumerate() {
+            if waiting > 0 {
+                self.count_refused(u16::try_from(wave).unwrap_or(u16::MAX), why, waiting);
+            }
+        }
+        if self.waits() > 0 {
+            self.closed = Some((why.to_owned(), now.as_micros()));
         }
     }
 
@@ -571,8 +674,8 @@ impl Batch {
             return Err(Problem::new(Code::TooLarge, what));
         }
         let mut seen = BTreeSet::new();
-        if !names.iter().all(|name| seen.insert(name.as_str())) {
-            return Err(Problem::field("devices", "a device is named twice"));
+        if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
+            return Err(Problem::field("devices", format!("{twice} is named twice")));
         }
         self.waiting = names;
         Ok(())
@@ -599,10 +702,11 @@ impl Batch {
 
     /// Returns some of its devices with possibly open tasks that must end now, at most this many.
     /// They then count as [ended](Self::ended).
-    pub fn end_some(&mut self, most: usize) -> Vec<Entry> {
-        let some: Vec<Entry> = self.entries.iter().skip(self.ended).take(most).cloned().collect();
-        self.ended = self.ended.saturating_add(some.len());
-        self.ending = self.ended < self.entries.len();
+    pub fn end_some(&mut self, most: usize) -> Range<usize> {
+        let mut cursor = Some(self.ended);
+        let some = some_of(self.begun, &mut cursor, most);
+        self.ended = some.end;
+        self.ending = cursor.is_some();
         some
     }
 
@@ -627,13 +731,13 @@ impl Batch {
     }
 
     /// Returns some of its devices whose offers are pushed again, at most this many.
-    pub fn push_some(&mut self, most: usize) -> Vec<Entry> {
-        some_of(&self.entries, &mut self.pushed, most)
+    pub fn push_some(&mut self, most: usize) -> Range<usize> {
+        some_of(self.begun, &mut self.pushed, most)
     }
 
     /// Returns some of its devices that get another attempt if they failed, at most this many.
-    pub fn retry_some(&mut self, most: usize) -> Vec<Entry> {
-        some_of(&self.entries, &mut self.retried, most)
+    pub fn retry_some(&mut self, most: usize) -> Range<usize> {
+        some_of(self.begun, &mut self.retried, most)
     }
 
     /// Its state, from the states of its devices.
@@ -643,9 +747,9 @@ impl Batch {
             BatchStatus::Cancelled
         } else if matches!(self.campaign.state(), CampaignState::Paused(_)) {
             BatchStatus::Paused
-        } else if !self.waiting.is_empty() && self.campaign.plan().is_paced() {
+        } else if self.waits() > 0 && self.campaign.plan().is_paced() {
             BatchStatus::Running
-        } else if !self.waiting.is_empty() {
+        } else if self.waits() > 0 {
             BatchStatus::Creating
         } else if devices.into_iter().all(is_over) {
             BatchStatus::Finished
@@ -672,12 +776,15 @@ impl Batch {
 }
 
 /// Devices from a cursor on, which is moved.
-fn some_of(entries: &[Entry], cursor: &mut Option<usize>, most: usize) -> Vec<Entry> {
+fn some_of(begun: usize, cursor: &mut Option<usize>, most: usize) -> Range<usize> {
     let from = cursor.unwrap_or(0);
-    let some: Vec<Entry> = entries.iter().skip(from).take(most).cloned().collect();
-    let next = from.saturating_add(some.len());
-    *cursor = Some(next).filter(|next| *next < entries.len());
-    some
+    let next = from.saturating_add(most).min(begun).max(from);
+    *cursor = Some(next).filter(|next| *next < begun);
+    from..next
+}
+
+fn number(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// The devices of a wave and the others, among those that are left of `all`.

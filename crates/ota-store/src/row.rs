@@ -117,6 +117,8 @@ impl Kind {
     pub const LINK: Self = Self(13);
     /// A webhook. Its secret is a sealed one.
     pub const HOOK: Self = Self(14);
+    /// A piece of the devices of a batch.
+    pub const CAMPAIGN_DEVICES: Self = Self(15);
 }
 
 /// A row other than a device. `Debug` shows the length of its body.

@@ -254,8 +254,8 @@ impl<'a> BatchView<'a> {
             by: batch.mode.word(),
             made: batch.made,
             cancelled: batch.cancelled,
-            devices: batch.entries.len().saturating_add(batch.waiting.len()),
-            waiting: batch.waiting.len(),
+            devices: usize::try_from(batch.devices()).unwrap_or(usize::MAX),
+            waiting: batch.waits(),
             rev: batch.campaign.rev(),
             state: state(batch.campaign.state()),
             why: why(batch.campaign.state()),
@@ -422,19 +422,23 @@ fn who(who: &Who) -> String {
     }
 }
 
-/// The reasons of failed devices, the most frequent first.
-fn reasons(lines: &[Line]) -> Vec<ReasonView> {
-    let mut reasons: BTreeMap<(i64, &str), u64> = BTreeMap::new();
+/// How many devices failed for each reason.
+fn reasons(lines: &[Line]) -> BTreeMap<(i64, String), u64> {
+    let mut reasons: BTreeMap<(i64, String), u64> = BTreeMap::new();
     for line in lines {
         if matches!(line.status, Status::Failed | Status::TimedOut) {
-            let count = reasons.entry((line.code, &line.text)).or_default();
+            let count = reasons.entry((line.code, line.text.clone())).or_default();
             *count = count.saturating_add(1);
         }
     }
+    reasons
+}
+
+/// The most frequent reasons first.
+fn most_frequent(reasons: BTreeMap<(i64, String), u64>) -> Vec<ReasonView> {
     let views = reasons.into_iter();
-    let mut views: Vec<ReasonView> = views
-        .map(|((code, text), devices)| ReasonView { code, text: text.to_owned(), devices })
-        .collect();
+    let mut views: Vec<ReasonView> =
+        views.map(|((code, text), devices)| ReasonView { code, text, devices }).collect();
     views.sort_by_key(|view| core::cmp::Reverse(view.devices));
     views.truncate(20);
     views
@@ -453,9 +457,27 @@ impl<'a> BatchProgress<'a> {
         Self {
             status: status.word(),
             counts,
-            reasons: reasons(lines),
+            reasons: most_frequent(reasons(lines)),
             ..Self::live(batch, tallies, now)
         }
+    }
+
+    /// The same of a batch with many devices, from its counts. The reasons that were read are those
+    /// of some failed devices, by code and text.
+    #[must_use]
+    pub fn large(
+        batch: &'a Batch,
+        mut reasons: BTreeMap<(i64, String), u64>,
+        tallies: &[Tally],
+        now: Instant,
+    ) -> Self {
+        let failed = tallies.iter().map(|tally| tally.counts(0).failed);
+        let failed = failed.fold(0, u64::saturating_add);
+        let read = reasons.values().copied().fold(0, u64::saturating_add);
+        if failed > read {
+            reasons.insert((0, "others".to_owned()), failed.saturating_sub(read));
+        }
+        Self { reasons: most_frequent(reasons), ..Self::live(batch, tallies, now) }
     }
 
     /// The same from the counts alone, without the reasons of failures: it reads no device.

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::error::{ApiError, Code};
-use crate::batch::Batch;
 use crate::catalog::Firmware;
 use crate::device::BadState;
 use crate::module::Module;
@@ -13,6 +12,8 @@ use crate::module::Module;
 const OPEN: u64 = 3_600;
 /// How long uploaded bytes are kept, in seconds.
 const KEPT: u64 = 24 * 3_600;
+/// The most names of a list, as on the vendor's console.
+const MOST_NAMES: usize = 10_000;
 
 /// The purpose of the bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -205,8 +206,8 @@ pub fn names_of_list(bytes: &[u8]) -> Result<Vec<String>, ApiError> {
     if names.is_empty() {
         return Err(bad("the list has no name"));
     }
-    if names.len() > Batch::MOST {
-        return Err(bad("the list has more names than a batch may have"));
+    if names.len() > MOST_NAMES {
+        return Err(bad(&format!("the list has {} names, at most {MOST_NAMES} fit", names.len())));
     }
     if names.iter().any(|name| ota_proto::Identity::new("P", name).is_err()) {
         return Err(bad("the list has a line without a valid device name"));

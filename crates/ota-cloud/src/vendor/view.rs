@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::action::Filter;
 use super::error::{ApiError, Code};
-use crate::batch::{Batch, Line, Mode, is_over};
+use crate::batch::{Batch, BatchStatus, Line, Mode, is_over};
 use crate::catalog::Listed;
 use crate::device::{Device, Status};
 use crate::module::Module;
@@ -71,8 +71,7 @@ pub fn firmware(listed: &Listed) -> Value {
 
 /// `FirmwareTaskInfo`.
 #[must_use]
-pub fn task_info(batch: &Batch, lines: &[Line]) -> Value {
-    let status = batch.status(lines.iter().map(|line| line.status));
+pub fn task_info(batch: &Batch, status: BatchStatus) -> Value {
     json!({
         "TaskId": batch.number,
         "Status": status.number(),
@@ -87,8 +86,8 @@ pub fn task_info(batch: &Batch, lines: &[Line]) -> Value {
 
 /// The answer of `DescribeFirmwareTask`.
 #[must_use]
-pub fn task(batch: &Batch, lines: &[Line]) -> Value {
-    let mut answer = task_info(batch, lines);
+pub fn task(batch: &Batch, status: BatchStatus) -> Value {
+    let mut answer = task_info(batch, status);
     let options = &batch.options;
     let (plan, retries) = (batch.campaign.plan(), options.retries);
     let rate = plan.waves.first().map_or(0, |wave| wave.pace.per_minute);
@@ -117,27 +116,25 @@ pub fn task(batch: &Batch, lines: &[Line]) -> Value {
 
 /// The answer of `DescribeFirmwareTaskDistribution`.
 #[must_use]
-pub fn distribution(lines: &[Line]) -> Value {
-    let mut totals: BTreeMap<u8, u64> = BTreeMap::new();
-    for line in lines {
-        let total = totals.entry(line.status.number()).or_default();
-        *total = total.saturating_add(1);
-    }
+pub fn distribution(totals: &BTreeMap<Status, u64>) -> Value {
+    let mut totals: Vec<(u8, u64)> =
+        totals.iter().map(|(status, total)| (status.number(), *total)).collect();
+    totals.sort_unstable();
     let totals = totals.iter().map(|(status, total)| json!({ "Status": status, "Total": total }));
     json!({ "StatusInfos": totals.collect::<Vec<_>>() })
 }
 
 /// The answer of `DescribeFirmwareTaskStatistics`.
 #[must_use]
-pub fn statistics<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Value {
+pub fn statistics(totals: &BTreeMap<Status, u64>) -> Value {
     let (mut good, mut bad, mut open) = (0_u64, 0_u64, 0_u64);
-    for line in lines {
-        let number = match line.status {
+    for (status, total) in totals {
+        let number = match *status {
             Status::Complete => &mut good,
             status if is_over(status) => &mut bad,
             _ => &mut open,
         };
-        *number = number.saturating_add(1);
+        *number = number.saturating_add(*total);
     }
     json!({ "SuccessTotal": good, "FailureTotal": bad, "UpgradingTotal": open })
 }

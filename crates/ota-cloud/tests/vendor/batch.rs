@@ -100,25 +100,28 @@ fn a_batch_says_of_each_device_what_became_of_it() {
     let two = world.device("d2", 2, Some("2.0.0"));
     batch.wait_for(vec!["d1".into(), "d2".into(), "d3".into(), "d4".into()]).unwrap();
     assert_eq!(batch.status([]), BatchStatus::Creating);
-    let waiting = std::mem::take(&mut batch.waiting);
-    assert_eq!(waiting.len(), 4);
-    assert!(batch.take_on(at(101), "d1", Some((&one, false))).is_some());
-    assert!(batch.take_on(at(101), "d2", Some((&two, false))).is_none());
-    assert!(batch.take_on(at(101), "d3", None).is_none());
-    batch.waiting.push("d4".into());
+    let mut entries = batch.take_pieces().concat();
+    assert_eq!((batch.waits(), batch.devices(), entries.len()), (4, 4, 4));
+    assert!(batch.take_on(at(101), &mut entries[0], Some((&one, false))).is_some());
+    assert!(batch.take_on(at(101), &mut entries[1], Some((&two, false))).is_none());
+    assert!(batch.take_on(at(101), &mut entries[2], None).is_none());
     let options = TaskOptions::default();
     world.tell(&mut one, DeviceInput::Start { target: "2.0.0", options: &options });
 
     assert_eq!(std::mem::take(&mut batch.refused), [(0, 2)].into());
     let read = Batch::from_bytes(&batch.to_bytes().unwrap()).unwrap();
     assert_eq!(read, batch);
-    let entry = &batch.entries[0];
+    let piece = Batch::piece_from_bytes(&Batch::piece_to_bytes(&entries).unwrap()).unwrap();
+    assert_eq!(piece, entries);
+    let entry = &entries[0];
     let task_of = one.task.as_ref().unwrap();
     assert!(entry.is_of(task_of));
     let mut rows = vec![Line::of_task(entry, task_of)];
-    rows.extend(batch.entries[1..].iter().map(|entry| Line::of_end(entry).unwrap()));
-    rows.push(Line::waiting("d4"));
+    assert_eq!(batch.line(0, entry), None);
+    rows.extend((1..4).map(|index| batch.line(index, &entries[index]).unwrap()));
     let shown: Vec<_> = rows.iter().map(|row| device_status(row, &batch)).collect();
+    let mut totals = std::collections::BTreeMap::new();
+    rows.iter().for_each(|row| *totals.entry(row.status).or_insert(0) += 1);
     assert_eq!(shown[0]["OriVersion"], "1.0.0");
     assert_eq!((&shown[0]["Status"], &shown[0]["TaskId"]), (&json!(0), &json!(7)));
     // The vendor's example of a device that runs the target.
@@ -129,27 +132,30 @@ fn a_batch_says_of_each_device_what_became_of_it() {
     );
     assert_eq!(shown[2]["ErrMsg"], "there is no such device");
     assert_eq!(shown[3]["Status"], 1);
-    assert_eq!(task_info(&batch, &rows)["Status"], 2);
-    batch.waiting.clear();
-    assert_eq!(task_info(&batch, &rows[..3])["Status"], 3);
-    assert_eq!(task_info(&batch, &rows[1..3])["Status"], 5);
-    let whole = task(&batch, &rows);
+    let status = |rows: &[Line]| batch.status(rows.iter().map(|row| row.status));
+    assert_eq!(task_info(&batch, status(&rows))["Status"], 2);
+    let mut begun = batch.clone();
+    begun.begun = 4;
+    let status = |rows: &[Line]| begun.status(rows.iter().map(|row| row.status));
+    assert_eq!(task_info(&batch, status(&rows[..3]))["Status"], 3);
+    assert_eq!(task_info(&batch, status(&rows[1..3]))["Status"], 5);
+    let whole = task(&batch, BatchStatus::Creating);
     assert_eq!((&whole["UpgradeMode"], &whole["CreateTime"]), (&json!("devicenames"), &json!(100)));
     assert_eq!(
-        distribution(&rows),
+        distribution(&totals),
         json!({"StatusInfos": [
             {"Status": 0, "Total": 1}, {"Status": 1, "Total": 1}, {"Status": 5, "Total": 2},
         ]})
     );
     assert_eq!(
-        statistics(&rows),
+        statistics(&totals),
         json!({"SuccessTotal": 0, "FailureTotal": 2, "UpgradingTotal": 2})
     );
-    batch.waiting.push("d5".into());
     batch.cancel(at(200));
-    assert_eq!((batch.status([]).number(), batch.entries.len()), (6, 4));
-    let last = Line::of_end(&batch.entries[3]).unwrap();
-    assert_eq!((last.name.as_str(), last.status), ("d5", Status::Failed));
+    assert_eq!((batch.status([]).number(), batch.waits()), (6, 0));
+    assert_eq!(std::mem::take(&mut batch.refused), [(0, 1)].into());
+    let last = batch.line(3, &entries[3]).unwrap();
+    assert_eq!((last.name.as_str(), last.status), ("d4", Status::Failed));
     assert_eq!(device_status(&last, &batch)["ErrMsg"], "cancelled");
 }
 

@@ -41,6 +41,7 @@ use axum::response::Response;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ota_cloud::api::{self, Call, Caller, Code, Grant, KeyText, Once, Op, Problem, Query};
+use ota_cloud::batch::Batch;
 use ota_proto::Instant;
 use ota_store::{Kind, NewAudit, Read, Store, StoreError};
 use serde_json::{Value, json};
@@ -71,6 +72,8 @@ pub(crate) use vendor::sweep;
 const MAX_JSON: usize = 64 * 1024;
 /// The largest list of devices in bytes, as CSV or JSON.
 const MAX_LIST: usize = 256 * 1024;
+/// The largest batch in bytes: the names of as many devices as one may have.
+const MAX_NAMES: usize = 8 << 20;
 /// The largest head of a request in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
@@ -356,8 +359,12 @@ impl Api {
             let asked = Asked { grant, call, query, is_csv, ticket, headers, body: none, once, id };
             return firmware::add(self, asked, body).await;
         }
-        let is_long = is_csv || matches!(operation.op, Op::StartBatch | Op::RehearseBatch);
-        let body = self.body(is_long, body).await?;
+        let most = match operation.op {
+            Op::StartBatch | Op::RehearseBatch => MAX_NAMES,
+            _ if is_csv => MAX_LIST,
+            _ => MAX_JSON,
+        };
+        let body = self.body(most, body).await?;
         let once = named(&body)?;
         self.is_still(&grant, &ticket)?;
         let id = id_of(&headers);
@@ -516,13 +523,15 @@ impl Api {
         self.read(move |read| Ok(read.item(Kind::PRODUCT, &id)?.is_some())).await
     }
 
-    async fn body(&self, is_long: bool, body: Body) -> Result<Bytes, Problem> {
-        let most = if is_long { MAX_LIST } else { MAX_JSON };
+    async fn body(&self, most: usize, body: Body) -> Result<Bytes, Problem> {
         let read = tokio::time::timeout(self.0.patience, to_bytes(body, most));
         match read.await {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(_)) => {
-                let what = format!("the body is incomplete or exceeds {most} bytes");
+                let mut what = format!("the body is incomplete or exceeds {most} bytes");
+                if most == MAX_NAMES {
+                    what.push_str(&format!(": a batch has at most {} devices", Batch::MOST));
+                }
                 Err(Problem::new(Code::TooLarge, what))
             }
             Err(_) => Err(Problem::new(Code::Invalid, "the body did not come in time")),

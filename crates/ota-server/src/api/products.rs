@@ -209,7 +209,7 @@ async fn step(api: &Api, id: &str, line: Line) -> Result<Result<bool, Used>, Pro
         }
         let (read, prefix) = (hub.cloud.store().read(), format!("{id}/"));
         let (mut rider, mut gone) = (Rider::default(), Vec::new());
-        for kind in [Kind::MODULE, Kind::CAMPAIGN] {
+        for kind in [Kind::MODULE, Kind::CAMPAIGN_DEVICES, Kind::CAMPAIGN] {
             let rows = read.items(kind, &prefix, None, PIECE)?;
             if kind == Kind::CAMPAIGN {
                 rows.iter().for_each(|item| gone.push(item.id.clone()));

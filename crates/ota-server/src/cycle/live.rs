@@ -73,7 +73,7 @@ impl<S: Store> Engine<S> {
             let Some(item) = self.store.read().item(Kind::CAMPAIGN, &id)? else { continue };
             let Ok(batch) = Batch::from_bytes(&item.body) else { continue };
             let tallies = tallies(self.store.read(), &batch)?;
-            self.wait_for_waves(&batch);
+            self.wait_for_waves(&batch)?;
             let mut live = live_of(&batch, tallies);
             live.due = true;
             // Until its first step nothing leaves that its state may forbid.
@@ -87,11 +87,22 @@ impl<S: Store> Engine<S> {
     }
 
     /// Devices that wait for their wave are told so.
-    fn wait_for_waves(&mut self, batch: &Batch) {
-        for name in &batch.waiting {
-            let (product, module) = (&batch.product, &batch.options.module);
-            self.shelf.catalog.set_waiting(product, name, batch.number, module);
+    fn wait_for_waves(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if batch.waits() == 0 {
+            return Ok(());
         }
+        for piece in batch.begun / Batch::PIECE..batch.all.div_ceil(Batch::PIECE) {
+            let id = batch.piece_id(piece);
+            let Some(item) = self.store.read().item(Kind::CAMPAIGN_DEVICES, &id)? else { continue };
+            // An unreadable one ends the batch's next step.
+            let Ok(entries) = Batch::piece_from_bytes(&item.body) else { continue };
+            let begun = batch.begun.saturating_sub(piece.saturating_mul(Batch::PIECE));
+            for entry in entries.into_iter().skip(begun) {
+                let (product, module) = (&batch.product, &batch.options.module);
+                self.shelf.catalog.set_waiting(product, &entry.name, batch.number, module);
+            }
+        }
+        Ok(())
     }
 
     /// Whether a batch has something to do now.
@@ -144,7 +155,7 @@ impl<S: Store> Engine<S> {
         let tallies = match self.batches.0.remove(&id) {
             Some(live) => live.tallies,
             None => {
-                self.wait_for_waves(batch);
+                self.wait_for_waves(batch)?;
                 tallies(self.store.read(), batch)?
             }
         };

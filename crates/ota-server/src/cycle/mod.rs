@@ -10,6 +10,7 @@ mod edit;
 mod gather;
 mod live;
 mod shelf;
+mod split;
 mod tidy;
 mod work;
 
@@ -247,6 +248,7 @@ impl<S: Store> Engine<S> {
             keep_events: u64::MAX,
             pruned: 0,
         };
+        engine.split_batches()?;
         engine.read_batches()?;
         Ok(engine)
     }

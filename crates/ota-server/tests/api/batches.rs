@@ -158,10 +158,13 @@ async fn what_one_call_reads_is_bounded_and_a_page_costs_no_more_than_what_is_on
         let mut row: Value = serde_json::from_slice(&made.to_bytes().unwrap()).unwrap();
         row["entries"] = json!(entries);
         let body = row.to_string().into_bytes();
+        // As an earlier version stored it.
         Batch::from_bytes(&body).unwrap();
         let item = Item::new(Kind::CAMPAIGN, Batch::id("A", number), body);
         store.commit(&Commit { items: vec![item], ..Commit::default() }).unwrap();
     }
+    let counts = [("batches in pieces".to_owned(), -1)].into();
+    store.commit(&Commit { counts, ..Commit::default() }).unwrap();
     drop((store, data));
     let site = Site::durable(folder).await;
     let of = json!({ "ProductId": "A", "FirmwareVersion": "1.0.0" });

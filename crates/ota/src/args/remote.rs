@@ -602,7 +602,7 @@ Example:
   ota cloud batch start TESTPROD01 --to 2.0.0 --from-version 1.0.0
   ota cloud batch start TESTPROD01 --to 2.0.0 --devices-from first.csv --wait 30m
 
-A batch has at most 2,000 devices. Devices that match later do not join it. With --wait the exit code is
+A batch has at most 100,000 devices. Devices that match later do not join it. With --wait the exit code is
 0 only if every device proved the version or reported done.";
 
 #[derive(Debug, Args)]

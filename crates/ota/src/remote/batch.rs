@@ -14,7 +14,9 @@ use crate::failure::Failure;
 use crate::print::{clean, out};
 
 /// The longest file of names in bytes.
-const MAX_FILE: u64 = 1 << 20;
+const MAX_FILE: u64 = 64 << 20;
+/// The most devices of a batch.
+const MOST: usize = 100_000;
 
 /// Starts, shows and cancels batches.
 pub(crate) fn run(command: &BatchCommand) -> Result<(), Failure> {
@@ -181,7 +183,7 @@ fn names_of(path: &Path) -> Result<Vec<String>, Failure> {
     let mut text = String::new();
     file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(|why| wrong(&why))?;
     if text.len() as u64 > MAX_FILE {
-        return Err(wrong(&"it has more than 1 MiB"));
+        return Err(wrong(&"it has more than 64 MiB"));
     }
     let names = text.trim_start_matches('\u{feff}').lines().enumerate();
     let names: Vec<String> = names
@@ -189,7 +191,13 @@ fn names_of(path: &Path) -> Result<Vec<String>, Failure> {
         .filter(|(at, name)| !name.is_empty() && (*at > 0 || *name != "name"))
         .map(|(_, name)| name.to_owned())
         .collect();
-    if names.is_empty() { Err(wrong(&"it contains no name")) } else { Ok(names) }
+    match names.len() {
+        0 => Err(wrong(&"it contains no name")),
+        many if many > MOST => {
+            Err(wrong(&format!("it has {many} names, a batch has at most {MOST} devices")))
+        }
+        _ => Ok(names),
+    }
 }
 
 /// Its number, its target and its number of devices.

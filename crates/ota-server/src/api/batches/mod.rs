@@ -1,16 +1,19 @@
-//! Rows and turns of batches. A batch is a row that names its devices; each commit creates the
-//! tasks of some of them and updates the row. After a fault or a kill the hub continues incomplete
+//! Rows and turns of batches. A batch is a row, and its devices are in rows of their own; each commit
+//! creates the tasks of some of them and updates these rows. After a fault or a kill the hub continues incomplete
 //! batches.
 
 mod act;
+mod pages;
 mod rehearse;
 mod rest;
 #[cfg(test)]
 mod tests;
 mod walk;
 
+use std::ops::Range;
+
 use ota_cloud::api::{Code, Grant, Problem};
-use ota_cloud::batch::Batch;
+use ota_cloud::batch::{Batch, Entry};
 use ota_cloud::campaign::{
     BatchRef, CampaignChange, CampaignInput, Scale, Slot, count_name, count_prefix,
 };
@@ -21,6 +24,7 @@ use ota_store::{DeviceKey, Item, Kind, Read, Store, StoreError};
 use super::{Api, Failed, corrupt};
 use crate::cycle::{Input, Outcome, Rider};
 use crate::hub::{Chores, Cloud, Hub};
+use pages::{Pages, new_rows};
 
 pub(crate) use act::{Act, act_on};
 pub(super) use rehearse::rehearse;
@@ -98,6 +102,7 @@ fn add_to(
     let old = read.counts(&count_prefix(&batch.product, batch.number))?;
     rider.counts.extend(old.into_iter().map(|(name, count)| (name, count.saturating_neg())));
     rider_counts(batch, rider);
+    rider.items.extend(new_rows(batch)?);
     rider.items.push(row(batch, (0, Some(turn)))?);
     Ok(())
 }
@@ -121,6 +126,24 @@ pub(super) fn end(
     rider_counts(batch, rider);
     rider.items.push(row(batch, (item.rev, Some(turn)))?);
     Ok(())
+}
+
+/// A device of a batch.
+pub(super) fn entry_of(
+    read: &dyn Read,
+    batch: &Batch,
+    name: &str,
+) -> Result<Option<Entry>, StoreError> {
+    let mut from = 0;
+    while from < batch.begun {
+        let until = from.saturating_add(Batch::PIECE);
+        let pages = Pages::read(read, batch, from..until)?;
+        if let Some(index) = pages.find(name) {
+            return Ok(pages.get(index).filter(|_| index < batch.begun).cloned());
+        }
+        from = until;
+    }
+    Ok(None)
 }
 
 pub(super) fn read_batch(item: &Item) -> Result<Batch, StoreError> {
@@ -178,23 +201,10 @@ pub(super) fn advance(
     // What has begun goes before what begins.
     let most = if batch.is_due() { 0 } else { Batch::CHUNK };
     let change = step(cloud, now, CampaignInput::Tick, &mut batch, most)?;
-    let inputs = if change.admit > 0 {
+    let (mut pages, inputs) = if change.admit > 0 {
         begin_some(cloud, now, &mut batch, change.admit)?
-    } else if batch.ending {
-        of_some(cloud, &mut batch, Batch::end_some, |batch, task| {
-            batch.ends(task).then_some(Input::Cancel(task.id))
-        })?
-    } else if batch.pushed.is_some() {
-        of_some(cloud, &mut batch, Batch::push_some, |batch, task| {
-            batch.pushes(task).then_some(Input::Push(task.id))
-        })?
-    } else if batch.retried.is_some() {
-        of_some(cloud, &mut batch, Batch::retry_some, |_, task| {
-            let failed = matches!(task.finished, Some((_, Finish::Failed | Finish::TimedOut)));
-            (failed && task.status != Status::Complete).then_some(Input::Retry(task.id))
-        })?
     } else {
-        Vec::new()
+        go_through(cloud, &mut batch)?
     };
     let is_over = batch.campaign.is_closed() && !batch.is_due();
     let wake = if batch.is_due() || change.admit > 0 {
@@ -206,8 +216,8 @@ pub(super) fn advance(
         cloud.note_batch(now, &batch, turn)?;
         return Ok((cloud.is_batch_due(now, id), Outcome::default()));
     }
-    let outcome = write(cloud, now, (&mut batch, (item.rev, wake)), &inputs)?;
-    let begun = batch.entries.iter().skip(before.entries.len());
+    let outcome = write(cloud, now, (&mut batch, (item.rev, wake)), (&mut pages, &inputs))?;
+    let begun = (before.begun..batch.begun).filter_map(|at| pages.get(at));
     let names: Vec<&str> = begun.map(|entry| entry.name.as_str()).collect();
     cloud.end_waiting(&batch, names);
     cloud.note_batch(now, &batch, turn)?;
@@ -219,27 +229,31 @@ fn write(
     cloud: &mut Cloud,
     now: Instant,
     (batch, (rev, wake)): (&mut Batch, (u64, Option<u64>)),
-    inputs: &[(Identity, Input)],
+    (pages, inputs): (&mut Pages, &[(Identity, Input)]),
 ) -> Result<Outcome, StoreError> {
-    let mut rider = Rider::default();
-    rider_counts(batch, &mut rider);
-    rider.items.push(row(batch, (rev, wake))?);
+    let rows = |batch: &Batch, pages: &Pages| {
+        let mut rider = Rider::default();
+        rider_counts(batch, &mut rider);
+        rider.items.extend(pages.rows(batch)?);
+        rider.items.push(row(batch, (rev, wake))?);
+        Ok::<_, StoreError>(rider)
+    };
+    let rider = rows(batch, pages)?;
     let outcome = cloud.turn_with(now, inputs, rider)?;
     let mut wrong = false;
     for (answer, (identity, input)) in outcome.answers.iter().zip(inputs) {
         if let Err(why) = answer {
             wrong = true;
             if matches!(input, Input::Start { .. }) {
-                batch.refuse(now, identity.device_name(), why.to_string());
+                let Some(index) = pages.find(identity.device_name()) else { continue };
+                let Some(entry) = pages.get_mut(index) else { continue };
+                batch.refuse(now, index, entry, why.to_string());
             }
         }
     }
     if wrong {
-        // The row was not in the commit.
-        let mut rider = Rider::default();
-        rider_counts(batch, &mut rider);
-        rider.items.push(row(batch, (rev, wake))?);
-        cloud.put_rider(rider)?;
+        // The rows were not in the commit.
+        cloud.put_rider(rows(batch, pages)?)?;
     }
     batch.refused.clear();
     Ok(outcome)
@@ -251,32 +265,32 @@ fn begin_some(
     now: Instant,
     batch: &mut Batch,
     most: u32,
-) -> Result<Vec<(Identity, Input)>, StoreError> {
+) -> Result<(Pages, Vec<(Identity, Input)>), StoreError> {
     let mut inputs = Vec::new();
-    let chunk = batch.waiting.len().min(usize::try_from(most).unwrap_or(usize::MAX));
-    let names: Vec<String> = batch.waiting.drain(..chunk).collect();
-    for name in names {
-        let Ok(identity) = Identity::new(&batch.product, &name) else {
-            batch.take_on(now, &name, None);
+    let (from, most) = (batch.begun, usize::try_from(most).unwrap_or(usize::MAX));
+    let range = from..from.saturating_add(batch.waits().min(most));
+    let mut pages = Pages::read(cloud.store().read(), batch, range.clone())?;
+    for index in range {
+        let entry = pages.get_mut(index).ok_or_else(|| corrupt(&"a batch without its devices"))?;
+        let Ok(identity) = Identity::new(&batch.product, &entry.name) else {
+            batch.take_on(now, entry, None);
             continue;
         };
         let seen = match cloud.seen(&identity) {
             // An unreadable row fails by itself, without delaying the others.
             Err(StoreError::Corrupt { why }) => {
-                batch.take_on(now, &name, None);
-                batch.refuse(now, &name, format!("its row cannot be read: {why}"));
+                batch.skip(now, entry, format!("its row cannot be read: {why}"));
                 continue;
             }
             seen => seen?,
         };
         // Before another task of it is cancelled for this one.
         if let Some(Err(why)) = seen.as_ref().map(|seen| needs(cloud, batch, &seen.device)) {
-            batch.take_on(now, &name, None);
-            batch.refuse(now, &name, why.to_string());
+            batch.skip(now, entry, why.to_string());
             continue;
         }
         let device = seen.as_ref().map(|seen| (&seen.device, seen.disabled));
-        let Some(begin) = batch.take_on(now, &name, device) else { continue };
+        let Some(begin) = batch.take_on(now, entry, device) else { continue };
         if let Some(task) = begin.cancel {
             inputs.push((identity.clone(), Input::Cancel(task)));
         }
@@ -284,7 +298,30 @@ fn begin_some(
         options.batch = Some(begin.batch);
         inputs.push((identity, Input::Start { target, options }));
     }
-    Ok(inputs)
+    Ok((pages, inputs))
+}
+
+/// Ends, pushes or repeats the tasks of some devices, whichever is next.
+fn go_through(
+    cloud: &mut Cloud,
+    batch: &mut Batch,
+) -> Result<(Pages, Vec<(Identity, Input)>), StoreError> {
+    if batch.ending {
+        of_some(cloud, batch, Batch::end_some, |batch, task| {
+            batch.ends(task).then_some(Input::Cancel(task.id))
+        })
+    } else if batch.pushed.is_some() {
+        of_some(cloud, batch, Batch::push_some, |batch, task| {
+            batch.pushes(task).then_some(Input::Push(task.id))
+        })
+    } else if batch.retried.is_some() {
+        of_some(cloud, batch, Batch::retry_some, |_, task| {
+            let failed = matches!(task.finished, Some((_, Finish::Failed | Finish::TimedOut)));
+            (failed && task.status != Status::Complete).then_some(Input::Retry(task.id))
+        })
+    } else {
+        of_some(cloud, batch, |_, _| 0..0, |_, _| None)
+    }
 }
 
 /// Whether a device runs what the batch's firmware needs.
@@ -298,11 +335,13 @@ fn needs(cloud: &Cloud, batch: &Batch, device: &Device) -> Result<(), TaskError>
 fn of_some(
     cloud: &mut Cloud,
     batch: &mut Batch,
-    some: fn(&mut Batch, usize) -> Vec<ota_cloud::batch::Entry>,
+    some: fn(&mut Batch, usize) -> Range<usize>,
     input: fn(&Batch, &Task) -> Option<Input>,
-) -> Result<Vec<(Identity, Input)>, StoreError> {
+) -> Result<(Pages, Vec<(Identity, Input)>), StoreError> {
     let mut inputs = Vec::new();
-    for entry in some(batch, Batch::CHUNK) {
+    let range = some(batch, Batch::CHUNK);
+    let pages = Pages::read(cloud.store().read(), batch, range.clone())?;
+    for entry in range.filter_map(|index| pages.get(index)) {
         let Ok(identity) = Identity::new(&batch.product, &entry.name) else { continue };
         let task = match cloud.device(&identity) {
             Err(StoreError::Corrupt { .. }) => continue,
@@ -312,7 +351,7 @@ fn of_some(
         let input = task.and_then(|task| input(batch, &task));
         inputs.extend(input.map(|input| (identity, input)));
     }
-    Ok(inputs)
+    Ok((pages, inputs))
 }
 
 /// Performs a step of a batch that has something to do now. `None` if no batch has. The batch whose

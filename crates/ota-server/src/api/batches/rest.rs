@@ -12,7 +12,7 @@ use super::{Act, Walk, act_on, add, all_known, find, note, target};
 use crate::api::devices::filter_of;
 use crate::api::reply::Reply;
 use crate::api::{Api, Asked, Failed, audit, once};
-use crate::cycle::{Rider, tallies};
+use crate::cycle::Rider;
 
 /// The batch of a request with its devices, which nothing stores yet.
 pub(super) async fn planned(api: &Api, asked: &Asked) -> Result<Batch, Problem> {
@@ -88,11 +88,16 @@ pub(in crate::api) async fn list(api: &Api, asked: Asked) -> Result<Reply, Probl
 pub(in crate::api) async fn show(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let mut walk = walk_of(api, &asked)?;
     let batch = named(api, &asked).await?;
-    let lines = walk.all(&batch).await?;
-    let of = batch.clone();
-    let tallies = api.read(move |read| tallies(read, &of)).await?;
     let now = api.0.journal.clock.unix_micros();
-    Ok(Reply::json(200, &json!(BatchProgress::new(&batch, &lines, &tallies, now))))
+    let tallies = walk.tallies(&batch).await?;
+    let shown = if batch.is_large() {
+        let reasons = walk.reasons(&batch).await?;
+        json!(BatchProgress::large(&batch, reasons, &tallies, now))
+    } else {
+        let lines = walk.all(&batch).await?;
+        json!(BatchProgress::new(&batch, &lines, &tallies, now))
+    };
+    Ok(Reply::json(200, &shown))
 }
 
 pub(in crate::api) async fn devices(api: &Api, asked: Asked) -> Result<Reply, Problem> {
@@ -102,9 +107,8 @@ pub(in crate::api) async fn devices(api: &Api, asked: Asked) -> Result<Reply, Pr
     let batch = named(api, &asked).await?;
     let lines = walk.some(&batch, from, limit).await?;
     let end = from.saturating_add(lines.len());
-    let all = batch.entries.len().saturating_add(batch.waiting.len());
     let views: Vec<BatchDeviceView<'_>> = lines.iter().map(BatchDeviceView::new).collect();
-    let next = (end < all).then_some(end);
+    let next = (end < batch.all).then_some(end);
     Ok(Reply::json(200, &json!({ "devices": views, "next": next })))
 }
 
@@ -115,8 +119,7 @@ pub(in crate::api) async fn cancel(api: &Api, asked: Asked) -> Result<Reply, Pro
     if batch.cancelled {
         return Ok(Reply::json(200, &json!(BatchView::new(&batch))));
     }
-    let lines = walk.enough(&batch).await?;
-    if batch.status(lines.iter().map(|line| line.status)) == BatchStatus::Finished {
+    if walk.status(&batch).await? == BatchStatus::Finished {
         let what = "the batch is finished: every device of it has ended";
         return Err(Problem::new(Code::WrongState, what));
     }

@@ -149,9 +149,11 @@ impl World {
         let batch = self.batch(number);
         let counted = tallies(self.cloud.store().read(), &batch).unwrap();
         let mut wanted = vec![std::collections::BTreeMap::<Status, u64>::new(); counted.len()];
-        for (at, entry) in batch.entries.iter().enumerate() {
-            let status = match &entry.end {
-                Some(end) => end.status,
+        let pages = Pages::read(self.cloud.store().read(), &batch, 0..batch.all).unwrap();
+        for at in 0..batch.all - batch.waits() {
+            let entry = pages.get(at).unwrap();
+            let status = match batch.line(at, entry) {
+                Some(line) => line.status,
                 None => {
                     let device = Identity::new(PRODUCT, &entry.name).unwrap();
                     self.cloud.device(&device).unwrap().unwrap().task.unwrap().status

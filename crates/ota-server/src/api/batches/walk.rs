@@ -2,26 +2,35 @@
 //! limits how much one call reads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use ota_cloud::api::{Code, Problem};
 use ota_cloud::batch::{Batch, BatchStatus, End, Entry, Line};
-use ota_cloud::{Device, EventKind};
+use ota_cloud::campaign::Tally;
+use ota_cloud::{Device, EventKind, Status, Task};
 use ota_proto::Instant;
 use ota_store::{DeviceKey, EventQuery, Filter, Kind, Query, Read, StoreError};
 
+use super::pages::Pages;
 use super::read_batch;
 use crate::api::Api;
 use crate::api::limits::Place;
+use crate::cycle::tallies;
 
 /// Events of a device per read, and the most reads, for a task that is not its last.
 const EVENTS: (usize, usize) = (1_000, 5);
 /// The read budget of a call: a device's row counts one, and so do ten of its events, and a KiB of
-/// a batch's row.
+/// a batch's rows.
 const MOST: usize = 50_000;
 /// Batches of one piece.
 const BATCHES: usize = 8;
 /// Devices of one piece.
 const PIECE: usize = 100;
+/// Rows of a batch's devices of one read.
+const PIECES: usize = 10;
+
+/// How many devices failed with each code and text.
+pub(in crate::api) type Reasons = BTreeMap<(i64, String), u64>;
 
 fn too_much() -> Problem {
     let what = "more would have to be read than one call may: name a batch, or fewer at a time";
@@ -58,19 +67,19 @@ fn past(
 /// the events.
 fn lines(
     read: &dyn Read,
-    product: &str,
-    entries: Vec<Entry>,
+    batch: &Batch,
+    entries: Vec<(usize, Entry)>,
     mut left: usize,
 ) -> Result<Result<(Vec<Line>, usize), Problem>, StoreError> {
     let mut rows = Vec::with_capacity(entries.len());
-    for mut entry in entries {
-        if let Some(row) = Line::of_end(&entry) {
+    for (index, mut entry) in entries {
+        if let Some(row) = batch.line(index, &entry) {
             rows.push(row);
             continue;
         }
         let Some(rest) = left.checked_sub(1) else { return Ok(Err(too_much())) };
         left = rest;
-        let key = DeviceKey::new(product, entry.name.clone());
+        let key = DeviceKey::new(batch.product.as_str(), entry.name.clone());
         let device = read.device(&key)?.and_then(|row| Device::from_bytes(&row.state).ok());
         let task = device.as_ref().and_then(|device| device.task.as_ref());
         if let Some(task) = task.filter(|task| entry.is_of(task)) {
@@ -178,6 +187,49 @@ impl Walk {
         Ok(piece)
     }
 
+    /// The devices at these places of a batch whose names are wanted, with their places.
+    pub(in crate::api) async fn entries(
+        &mut self,
+        batch: &Batch,
+        range: Range<usize>,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<(usize, Entry)>, Problem> {
+        let (mut entries, mut from) = (Vec::new(), range.start);
+        while from < range.end.min(batch.all) {
+            // Up to the end of some pieces.
+            let until = (from / Batch::PIECE).saturating_add(PIECES).saturating_mul(Batch::PIECE);
+            let until = until.min(range.end).min(batch.all);
+            let (of, some) = (batch.clone(), from..until);
+            let piece = self.api.walk(move |read| {
+                let pages = Pages::read(read, &of, some.clone())?;
+                let entries = some.filter_map(|at| Some((at, pages.get(at)?.clone())));
+                Ok((entries.collect::<Vec<_>>(), pages.size()))
+            });
+            let (piece, size) = piece.await?;
+            self.left = self.left.checked_sub(size / 1_024).ok_or_else(too_much)?;
+            entries.extend(piece.into_iter().filter(|(_, entry)| is_wanted(&entry.name)));
+            from = until;
+        }
+        Ok(entries)
+    }
+
+    /// The states of devices of a batch, which were found at these places.
+    pub(in crate::api) async fn lines(
+        &mut self,
+        batch: &Batch,
+        entries: &[(usize, Entry)],
+    ) -> Result<Vec<Line>, Problem> {
+        let mut rows = Vec::with_capacity(entries.len());
+        for some in entries.chunks(PIECE) {
+            let (of, some, left) = (batch.clone(), some.to_vec(), self.left);
+            let piece = self.api.walk(move |read| lines(read, &of, some, left));
+            let (piece, left) = piece.await??;
+            rows.extend(piece);
+            self.left = left;
+        }
+        Ok(rows)
+    }
+
     /// Some devices of a batch, in their order.
     pub(in crate::api) async fn some(
         &mut self,
@@ -185,19 +237,9 @@ impl Walk {
         from: usize,
         most: usize,
     ) -> Result<Vec<Line>, Problem> {
-        let (mut rows, begun) = (Vec::new(), batch.entries.len());
-        let entries: Vec<Entry> = batch.entries.iter().skip(from).take(most).cloned().collect();
-        for some in entries.chunks(PIECE) {
-            let (product, some, left) = (batch.product.clone(), some.to_vec(), self.left);
-            let piece = self.api.walk(move |read| lines(read, &product, some, left));
-            let (piece, left) = piece.await??;
-            rows.extend(piece);
-            self.left = left;
-        }
-        let waiting = batch.waiting.iter().skip(from.saturating_sub(begun));
-        let most = most.saturating_sub(rows.len());
-        rows.extend(waiting.take(most).map(|name| Line::waiting(name)));
-        Ok(rows)
+        let range = from..from.saturating_add(most);
+        let entries = self.entries(batch, range, |_| true).await?;
+        self.lines(batch, &entries).await
     }
 
     /// All devices of a batch.
@@ -205,10 +247,78 @@ impl Walk {
         self.some(batch, 0, usize::MAX).await
     }
 
+    /// The counts of the waves of a batch.
+    pub(in crate::api) async fn tallies(&mut self, batch: &Batch) -> Result<Vec<Tally>, Problem> {
+        let of = batch.clone();
+        self.api.walk(move |read| tallies(read, &of)).await
+    }
+
+    /// How many devices of a batch are in each state.
+    pub(in crate::api) async fn totals(
+        &mut self,
+        batch: &Batch,
+    ) -> Result<BTreeMap<Status, u64>, Problem> {
+        let mut totals: BTreeMap<Status, u64> = BTreeMap::new();
+        let mut add = |status, by| {
+            let total = totals.entry(status).or_default();
+            *total = total.saturating_add(by);
+        };
+        if batch.is_large() {
+            for tally in self.tallies(batch).await? {
+                tally.statuses().for_each(|(status, count)| add(status, count));
+            }
+            let waiting = batch.waiting_by_wave().into_iter().fold(0, u64::saturating_add);
+            if waiting > 0 {
+                add(Status::Pending, waiting);
+            }
+        } else {
+            self.all(batch).await?.iter().for_each(|line| add(line.status, 1));
+        }
+        Ok(totals)
+    }
+
+    /// Why the failed devices of a large batch failed. A bounded number of devices is read; the
+    /// others count as one reason.
+    pub(in crate::api) async fn reasons(&mut self, batch: &Batch) -> Result<Reasons, Problem> {
+        let mut reasons = Reasons::new();
+        for (text, count) in &batch.refusals {
+            reasons.insert((0, text.clone()), *count);
+        }
+        for status in [Status::Failed, Status::TimedOut] {
+            let filter =
+                Filter { task: Some(Some(status.number())), ..Filter::product(&self.product) };
+            let (mut after, mut read) = (None, 0);
+            while read < Batch::FEW {
+                let query = Query { filter: filter.clone(), after, limit: PIECE };
+                let page = self.api.walk(move |read| read.list(&query)).await?;
+                read = read.saturating_add(page.rows.len());
+                for row in &page.rows {
+                    let device = Device::from_bytes(&row.state).ok();
+                    let task = device.and_then(|device| device.task);
+                    let is_own =
+                        |task: &Task| task.batch.is_some_and(|of| of.number == batch.number);
+                    let Some(task) = task.filter(is_own) else { continue };
+                    let line = Line::of_task(&Entry::waiting(row.key.name.clone()), &task);
+                    let count = reasons.entry((line.code, line.text)).or_default();
+                    *count = count.saturating_add(1);
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(reasons)
+    }
+
     /// Whether a task of a batch is open.
     pub(in crate::api) async fn open(&mut self, batch: &Batch) -> Result<bool, Problem> {
+        if batch.is_large() {
+            let tallies = self.tallies(batch).await?;
+            return Ok(tallies.iter().any(|tally| tally.counts(0).open > 0));
+        }
         let mut from = 0;
-        while from < batch.entries.len() {
+        while from < batch.begun {
             let rows = self.some(batch, from, PIECE).await?;
             if rows.iter().any(|row| !row.is_over()) {
                 return Ok(true);
@@ -218,16 +328,13 @@ impl Walk {
         Ok(false)
     }
 
-    /// As many devices of a batch as its status needs.
-    pub(in crate::api) async fn enough(&mut self, batch: &Batch) -> Result<Vec<Line>, Problem> {
-        let mut rows = Vec::new();
-        let is_known = |rows: &[Line]| {
-            let status = batch.status(rows.iter().map(|row| row.status));
-            status != BatchStatus::Finished || rows.len() >= batch.entries.len()
-        };
-        while !is_known(&rows) {
-            rows.extend(self.some(batch, rows.len(), PIECE).await?);
+    /// The state of a batch, from as few of its devices as tell it.
+    pub(in crate::api) async fn status(&mut self, batch: &Batch) -> Result<BatchStatus, Problem> {
+        // No device, and each of them at its end, is the same.
+        let over = batch.status([]);
+        if over != BatchStatus::Finished || !self.open(batch).await? {
+            return Ok(over);
         }
-        Ok(rows)
+        Ok(batch.status([Status::Pending]))
     }
 }

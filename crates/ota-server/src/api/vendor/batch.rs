@@ -229,8 +229,7 @@ async fn same(asked: &Asked, batch: &Batch) -> Result<Same, ApiError> {
     });
     let (rev, made) = found.await?;
     let Some(made) = made.filter(|made| !made.cancelled) else { return Ok(Same::None(rev)) };
-    let rows = asked.begin_walk()?.enough(&made).await?;
-    let over = made.status(rows.iter().map(|row| row.status)) == BatchStatus::Finished;
+    let over = asked.begin_walk()?.status(&made).await? == BatchStatus::Finished;
     Ok(if over { Same::None(rev) } else { Same::As(made.number) })
 }
 
@@ -294,7 +293,7 @@ pub(super) async fn act(
             let read = hub.cloud.store().read();
             let batch = find_of(read, who.grant.product(), &version, task)?;
             let seen = hub.cloud.device(&identity)?.ok_or_else(Problem::unknown_device)?;
-            let entry = batch.entries.iter().find(|entry| entry.name == device);
+            let entry = batches::entry_of(hub.cloud.store().read(), &batch, &device)?;
             let entry = entry.ok_or_else(|| {
                 let what = "the device is not in the task";
                 ApiError::new(Code::DeviceFirmwareTaskNotExist, what)

@@ -31,7 +31,7 @@ use crate::random;
 pub(crate) use upload::sweep;
 pub(super) use upload::{PATH, forget, put};
 
-/// The largest body in bytes. A batch of 2,000 devices needs half of it.
+/// The largest body in bytes. Batches with more names have them in a file.
 const MAX_BODY: usize = 256 * 1024;
 
 /// The result of an action.
@@ -253,11 +253,9 @@ async fn dispatch(asked: Asked, action: Action) -> Answer {
             batch::act(asked, device, version, task, false).await
         }
         A::DescribeFirmwareTasks { .. } => watch::tasks(asked, action).await,
-        A::DescribeFirmwareTask { version, task, .. } => {
-            watch::task(asked, version, task, vendor::task).await
-        }
+        A::DescribeFirmwareTask { version, task, .. } => watch::task(asked, version, task).await,
         A::DescribeFirmwareTaskDistribution { version, task, .. } => {
-            watch::task(asked, version, task, |_, lines| vendor::distribution(lines)).await
+            watch::distribution(asked, version, task).await
         }
         A::DescribeFirmwareTaskDevices { .. } => watch::devices(asked, action).await,
         A::DescribeFirmwareTaskStatistics { version, .. } => {

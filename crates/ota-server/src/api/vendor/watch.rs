@@ -1,7 +1,9 @@
 //! Queries of batches and devices.
 
+use std::collections::BTreeMap;
+
 use ota_cloud::Device;
-use ota_cloud::batch::{Batch, Line as Row};
+use ota_cloud::batch::Batch;
 use ota_cloud::vendor::Search;
 
 use super::batch::{find_of, module};
@@ -52,6 +54,19 @@ impl Found {
         }
         self.total = self.total.saturating_add(1);
     }
+
+    /// The first and the number of the next `all` results that are on the page.
+    fn next(&self, all: usize) -> (usize, usize) {
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let from = number(self.from.saturating_sub(self.total)).min(all);
+        (from, number(self.most).saturating_sub(self.shown.len()))
+    }
+
+    /// Adds `all` results, with those of them that are on the page.
+    fn add(&mut self, all: usize, shown: impl Iterator<Item = Value>) {
+        self.shown.extend(shown);
+        self.total = self.total.saturating_add(u64::try_from(all).unwrap_or(u64::MAX));
+    }
 }
 
 pub(super) async fn tasks(asked: Asked, action: Action) -> Answer {
@@ -76,7 +91,7 @@ pub(super) async fn tasks(asked: Asked, action: Action) -> Answer {
                 found.put(None);
                 continue;
             }
-            let info = vendor::task_info(batch, &walk.enough(batch).await?);
+            let info = vendor::task_info(batch, walk.status(batch).await?);
             if search.fits_json(&info, &["Status"]) {
                 found.put(Some(info));
             }
@@ -84,16 +99,17 @@ pub(super) async fn tasks(asked: Asked, action: Action) -> Answer {
     }
 }
 
-pub(super) async fn task(
-    asked: Asked,
-    version: String,
-    task: u64,
-    view: impl FnOnce(&Batch, &[Row]) -> Value + Send + 'static,
-) -> Answer {
+pub(super) async fn task(asked: Asked, version: String, task: u64) -> Answer {
     let product = asked.product();
     let batch = asked.read(move |read| find_of(read, &product, &version, task)).await?;
-    let rows = asked.begin_walk()?.all(&batch).await?;
-    Ok(view(&batch, &rows))
+    let status = asked.begin_walk()?.status(&batch).await?;
+    Ok(vendor::task(&batch, status))
+}
+
+pub(super) async fn distribution(asked: Asked, version: String, task: u64) -> Answer {
+    let product = asked.product();
+    let batch = asked.read(move |read| find_of(read, &product, &version, task)).await?;
+    Ok(vendor::distribution(&asked.begin_walk()?.totals(&batch).await?))
 }
 
 pub(super) async fn devices(asked: Asked, action: Action) -> Answer {
@@ -114,11 +130,9 @@ pub(super) async fn devices(asked: Asked, action: Action) -> Answer {
         if batches.is_empty() {
             return Ok(json!({ "Devices": found.shown, "Total": found.total }));
         }
-        for mut batch in batches {
+        for batch in batches {
             let number = batch.number.to_string();
             if fits(&batch, version.as_deref(), of.as_ref()) && search.fits("TaskId", &number) {
-                batch.entries.retain(|entry| search.fits("DeviceName", &entry.name));
-                batch.waiting.retain(|name| search.fits("DeviceName", name));
                 devices_of(&mut walk, &mut found, &search, &batch).await?;
             }
         }
@@ -133,8 +147,17 @@ async fn devices_of(
     search: &Search,
     batch: &Batch,
 ) -> Result<(), ApiError> {
-    if search.is_by("Status") {
-        for row in walk.all(batch).await? {
+    if search.is_by("Status") || search.is_by("DeviceName") {
+        let wanted = |name: &str| search.fits("DeviceName", name);
+        let entries = walk.entries(batch, 0..batch.all, wanted).await?;
+        if !search.is_by("Status") {
+            let (from, most) = found.next(entries.len());
+            let some: Vec<_> = entries.iter().skip(from).take(most).cloned().collect();
+            let rows = walk.lines(batch, &some).await?;
+            found.add(entries.len(), rows.iter().map(|row| vendor::device_status(row, batch)));
+            return Ok(());
+        }
+        for row in walk.lines(batch, &entries).await? {
             let row = vendor::device_status(&row, batch);
             if search.fits_json(&row, &["Status"]) {
                 found.put(Some(row));
@@ -142,26 +165,25 @@ async fn devices_of(
         }
         return Ok(());
     }
-    let all = batch.entries.len().saturating_add(batch.waiting.len());
-    let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let from = number(found.from.saturating_sub(found.total)).min(all);
-    let most = number(found.most).saturating_sub(found.shown.len());
+    let (from, most) = found.next(batch.all);
     let rows = walk.some(batch, from, most).await?;
-    found.shown.extend(rows.iter().map(|row| vendor::device_status(row, batch)));
-    found.total = found.total.saturating_add(all as u64);
+    found.add(batch.all, rows.iter().map(|row| vendor::device_status(row, batch)));
     Ok(())
 }
 
 pub(super) async fn statistics(asked: Asked, version: String) -> Answer {
     has(&asked, &version).await?;
-    let (mut walk, mut rows) = (asked.begin_walk()?, Vec::new());
+    let (mut walk, mut all) = (asked.begin_walk()?, BTreeMap::new());
     loop {
         let batches = walk.batches().await?;
         if batches.is_empty() {
-            return Ok(vendor::statistics(&rows));
+            return Ok(vendor::statistics(&all));
         }
         for batch in batches.iter().filter(|batch| batch.version == version) {
-            rows.extend(walk.all(batch).await?);
+            for (status, count) in walk.totals(batch).await? {
+                let total: &mut u64 = all.entry(status).or_default();
+                *total = total.saturating_add(count);
+            }
         }
     }
 }
