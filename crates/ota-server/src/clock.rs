@@ -10,14 +10,13 @@ use ota_proto::Instant;
 pub(super) struct Clock {
     origin: tokio::time::Instant,
     unix_at_zero: Duration,
+    system: fn() -> SystemTime,
 }
 
 impl Clock {
-    /// Makes a clock that starts now.
-    #[allow(clippy::disallowed_methods)] // The service is the shell that owns the clock.
-    pub(super) fn start() -> Self {
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Self { origin: tokio::time::Instant::now(), unix_at_zero: unix.unwrap_or_default() }
+    /// Makes a clock that starts now, by this clock of the system.
+    pub(super) fn start(system: fn() -> SystemTime) -> Self {
+        Self { origin: tokio::time::Instant::now(), unix_at_zero: since_1970(system), system }
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -32,6 +31,12 @@ impl Clock {
     /// Seconds since 1970, now.
     pub(super) fn unix(&self) -> u64 {
         self.unix_at_zero.saturating_add(self.origin.elapsed()).as_secs()
+    }
+
+    /// Seconds since 1970 by the system's clock, which may have been set since the start: for times
+    /// that others write and sign by their clocks.
+    pub(super) fn wall(&self) -> u64 {
+        since_1970(self.system).as_secs()
     }
 
     /// Microseconds since 1970, now: the time in stored data.
@@ -56,4 +61,14 @@ impl Clock {
     pub(super) fn moment_of(&self, at: Instant) -> Option<tokio::time::Instant> {
         self.origin.checked_add(Duration::from_micros(at.as_micros()))
     }
+}
+
+/// The system's clock.
+#[allow(clippy::disallowed_methods)] // The service is the shell that owns the clock.
+pub(super) fn system() -> SystemTime {
+    SystemTime::now()
+}
+
+fn since_1970(system: fn() -> SystemTime) -> Duration {
+    system().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

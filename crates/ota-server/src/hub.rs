@@ -373,7 +373,7 @@ impl Hub {
         let known = Known {
             device: found.as_ref().map(|(device, proof)| (device, proof)),
             allow_unknown: self.anonymous,
-            unix: self.clock.unix(),
+            unix: self.clock.wall(),
         };
         let device = login::check(login, certificate, known)?;
         match self.cloud.is_disabled(&device) {

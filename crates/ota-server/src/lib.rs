@@ -67,7 +67,7 @@ mod watched;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{mpsc, watch};
@@ -166,11 +166,15 @@ pub struct ServiceConfig {
     pub points: Option<fn(Point)>,
     /// How webhooks are reached, which need the API.
     pub webhooks: Webhooks,
+    /// The system's clock, so that a test can set it. Default [`SystemTime::now`].
+    #[doc(hidden)]
+    pub system_clock: fn() -> SystemTime,
     /// The configuration of the API. Default none: no API.
     pub api: Option<ApiConfig>,
     /// The faults to inject. Default none.
     pub faults: FaultPlan,
-    /// The settings of the cloud engine. [`Service::start`] sets `signer` and `unix_at_zero`.
+    /// The settings of the cloud engine. [`Service::start`] sets `signer`, `unix_at_zero` and
+    /// `serves_since`.
     pub cloud: CloudConfig,
 }
 
@@ -238,6 +242,7 @@ impl Default for ServiceConfig {
             keep: cycle::Keep::default(),
             points: None,
             webhooks: Webhooks::default(),
+            system_clock: clock::system,
             api: None,
             faults: FaultPlan::new(0),
             cloud: CloudConfig::new(signer, 0),
@@ -269,7 +274,7 @@ impl Service {
         let (told, telling) = mpsc::unbounded_channel();
         let (front, mqtt_addr) = front(&config, FromHub { pushes, told: telling })?;
         let (http, http_addr, base) = http_door(&config)?;
-        let clock = Clock::start();
+        let clock = Clock::start(config.system_clock);
         let mut state = State::open(config.data.as_deref())?;
         let api = api_door(&config, &mut state, clock)?;
         let key = state.keys.url_key(&mut state.store, config.url_key.clone())?;
@@ -282,6 +287,7 @@ impl Service {
             signer: signer.clone(),
             // The engine's time starts at 1970.
             unix_at_zero: 0,
+            serves_since: clock.unix_micros(),
             presume_connected: config.cloud.presume_connected || joins,
             ..config.cloud.clone()
         };

@@ -1,5 +1,5 @@
 //! Random lives of the loop over the memory store: the process dies before and after commits and
-//! between what it publishes, disks refuse, messages are lost, clocks step back over a restart;
+//! between what it publishes, disks refuse, messages are lost, clocks step over a restart;
 //! people tag devices, and remove them.
 //! What was acknowledged is in a row, no task has two successes, and in the end none is open.
 //! `OTA_CLOUD_WORLDS` says how many (40), `OTA_SEED` runs one.
@@ -10,7 +10,7 @@ mod failing;
 use std::collections::BTreeMap;
 
 use ota_cloud::sign::UrlSigner;
-use ota_cloud::{CloudConfig, Device, EventKind, Firmware, Rollout, TaskId};
+use ota_cloud::{CloudConfig, Device, EventKind, Firmware, Rollout, Status, TaskId};
 use ota_proto::message::CloudMessage;
 use ota_proto::{Identity, Instant, Md5};
 use ota_server::cycle::{CommandError, Edit, Engine, Input, Outcome, Rider};
@@ -61,6 +61,8 @@ struct World {
     nodes: Vec<Node>,
     target: u32,
     now: u64,
+    /// Since when the present process runs.
+    since: u64,
     inputs: Vec<(Identity, Input)>,
     sent: Vec<Sent>,
     deaths: u32,
@@ -74,10 +76,12 @@ fn version(n: u32) -> String {
     format!("{n}.0.0")
 }
 
-fn open(memory: &Memory) -> Engine<Failing> {
+fn open(memory: &Memory, now: u64) -> Engine<Failing> {
     let signer = UrlSigner::new("http://127.0.0.1", *b"key", UrlSigner::LIFE);
     let store = Failing { inner: memory.clone(), fault: None };
-    let mut engine = Engine::new(store, CloudConfig::new(signer, 0)).unwrap();
+    let serves_since = Instant::from_micros(now);
+    let config = CloudConfig { serves_since, ..CloudConfig::new(signer, 0) };
+    let mut engine = Engine::new(store, config).unwrap();
     engine.allow_unknown(true);
     engine
 }
@@ -100,15 +104,16 @@ fn progress(state: &str, of: u32) -> Input {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let memory = Memory::new();
+        let (memory, now) = (Memory::new(), 1_700_000_000 * SECOND);
         let mut world = Self {
             seed,
             random: seed,
-            engine: Some(open(&memory)),
+            engine: Some(open(&memory, now)),
             memory,
             nodes: Vec::new(),
             target: 0,
-            now: 1_700_000_000 * SECOND,
+            now,
+            since: now,
             inputs: Vec::new(),
             sent: Vec::new(),
             deaths: 0,
@@ -128,7 +133,11 @@ impl World {
     }
 
     fn engine(&mut self) -> &mut Engine<Failing> {
-        self.engine.get_or_insert_with(|| open(&self.memory))
+        let now = self.now;
+        if self.engine.is_none() {
+            self.since = now;
+        }
+        self.engine.get_or_insert_with(|| open(&self.memory, now))
     }
 
     fn next_firmware(&mut self) {
@@ -186,7 +195,16 @@ impl World {
         let came = self.engine().turn(now, &inputs);
         self.engine().store_mut().fault = None;
         match came {
-            Ok(outcome) => self.hand_out(outcome, &sent, lossy),
+            Ok(outcome) => {
+                let is_late = |event: &EventKind| {
+                    matches!(event, EventKind::Status { to: Status::TimedOut, .. })
+                };
+                let late = outcome.events.iter().any(|(_, event)| is_late(event));
+                let seed = self.seed;
+                let heard = self.now >= self.since + 600 * SECOND;
+                assert!(!late || heard, "seed {seed}: late while nobody could be heard");
+                self.hand_out(outcome, &sent, lossy);
+            }
             Err(_) if fate == REFUSED => {
                 // Connections whose reports were in it are closed: nobody is told anything.
                 for sent in sent {
@@ -307,8 +325,10 @@ impl World {
         for node in &mut self.nodes {
             node.connected = false;
         }
-        if self.below(4) == 0 {
-            self.now -= self.below(3_600) * SECOND;
+        match self.below(8) {
+            0 | 1 => self.now -= self.below(3_600) * SECOND,
+            2 => self.now += self.below(86_400) * SECOND,
+            _ => {}
         }
         self.check();
     }

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use ota_proto::Instant;
+
 use crate::sign::UrlSigner;
 
 /// The settings of a [`Cloud`](crate::Cloud).
@@ -17,6 +19,9 @@ pub struct CloudConfig {
     pub timeout_interval: Duration,
     /// The start of the time-out.
     pub timeout_from: TimeoutFrom,
+    /// Since when devices can be heard. Before that, for example while no process ran, nobody's
+    /// silence counts: each open task has its whole time again. [`Instant::ZERO`] by default.
+    pub serves_since: Instant,
     /// How long a device of a batch may be silent before another one gets its place. 5 min by
     /// default.
     pub stalled_after: Duration,
@@ -59,6 +64,7 @@ impl CloudConfig {
             unix_at_zero,
             timeout_interval: Duration::from_secs(600),
             timeout_from: TimeoutFrom::LastReport,
+            serves_since: Instant::ZERO,
             stalled_after: Duration::from_secs(300),
             reply_gap: Duration::from_millis(50),
             presume_connected: false,

@@ -124,17 +124,29 @@ impl<'a> Turn<'a> {
     /// Ends timed-out tasks.
     fn expire(&mut self) {
         if self.device.timeout.is_some_and(|at| at <= self.now) {
-            self.device.timeout = None;
-            self.finish(Finish::TimedOut, Status::TimedOut);
+            let timeout = self.open_task().map(|task| task.timeout);
+            self.device.timeout = timeout.and_then(|time| self.unheard(time));
+            if self.device.timeout.is_none() {
+                self.finish(Finish::TimedOut, Status::TimedOut);
+            }
         }
         if self.device.silent.is_some_and(|at| at <= self.now) {
-            self.be_silent();
+            self.device.silent = self.unheard(SILENT);
+            if self.device.silent.is_none() {
+                self.be_silent();
+            }
         }
+    }
+
+    /// The end of a silence that must last this long, if the device could not be heard all the
+    /// time: after a long stop, or when the clock is ahead after a restart, silence is no news.
+    fn unheard(&self, time: Duration) -> Option<Instant> {
+        let end = self.context.config.serves_since + time;
+        (end > self.now).then_some(end)
     }
 
     /// The silence of a batch's device becomes news.
     fn be_silent(&mut self) {
-        self.device.silent = None;
         let stalled = self.context.config.stalled_after.saturating_sub(SILENT);
         let Some(task) = self.open_task() else { return };
         let (next, slot) = match task.silence {
@@ -757,7 +769,8 @@ impl<'a> Turn<'a> {
                 first.max(task.last_push.unwrap_or(first)).max(task.heard.unwrap_or(first))
             }
         });
-        self.device.timeout = since.map(|since| since + timeout);
+        // A moment in the future is of a clock that was set back.
+        self.device.timeout = since.map(|since| since.min(self.now) + timeout);
     }
 
     fn emit(&mut self, kind: EventKind) {

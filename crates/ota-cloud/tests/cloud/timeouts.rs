@@ -35,6 +35,21 @@ fn counted_from_the_push() {
     assert_eq!(desk.status(), Status::TimedOut);
 }
 
+/// As after a restart: the time before was too long, but nobody could be heard in it.
+#[test]
+fn a_task_has_its_whole_time_again_when_nobody_could_be_heard() {
+    for from in [TimeoutFrom::Push, TimeoutFrom::LastReport] {
+        let config = CloudConfig { serves_since: at(500_000), ..with(from) };
+        let mut desk = Desk::started(config);
+        assert_eq!(desk.deadline(1_000), Some(at(61_000)));
+        desk.cloud.handle_timeout(at(500_001));
+        assert_eq!(desk.deadline(500_001), Some(at(560_000)));
+        assert_eq!(desk.task().finished, None);
+        desk.cloud.handle_timeout(at(560_000));
+        assert_eq!(desk.task().finished, Some((at(560_000), Finish::TimedOut)));
+    }
+}
+
 #[test]
 fn what_was_never_pushed_never_times_out() {
     for from in [TimeoutFrom::Push, TimeoutFrom::LastReport] {

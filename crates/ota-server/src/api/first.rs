@@ -12,7 +12,7 @@ use ota_store::seal::{self, Ring, SealError};
 use ota_store::{Commit, DataFolder, Item, Kind, Read, SecretWrite, Sqlite, Store, StoreError};
 
 use super::keys::all;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::keys::{Keys, key_place};
 use crate::random;
 
@@ -81,7 +81,7 @@ pub fn add_key(data: &Path, new: &NewKey) -> Result<KeyText, KeyError> {
     let fresh = random().map_err(|_| KeyError::NoRandom)?;
     let ring = seal::open_ring(&mut store, &folder.master_key(), fresh).map_err(KeyError::Key)?;
     let bytes = random().map_err(|_| KeyError::NoRandom)?;
-    let made = Clock::start().unix_micros().as_micros();
+    let made = Clock::start(clock::system).unix_micros().as_micros();
     let (key, text) = Key::make(bytes, &new.name, new.product.as_deref(), new.role, made);
     put(&mut store, &Keys::new(ring), &key, &text)?;
     Ok(text)
@@ -123,7 +123,7 @@ pub fn admin_link(data: &Path) -> Result<String, KeyError> {
     let key = ring.as_ref().and_then(|ring| ring.link_keys().next());
     let key = key.ok_or(KeyError::Unfit { path, why: "there is no such file" })?;
     let bytes = random().map_err(|_| KeyError::NoRandom)?;
-    Ok(AdminLink::make(&key, LinkFor::Admin, Clock::start().unix_micros(), bytes))
+    Ok(AdminLink::make(&key, LinkFor::Admin, Clock::start(clock::system).unix_micros(), bytes))
 }
 
 /// The text of the link for the first admin; `None` if there is one.

@@ -50,7 +50,7 @@ impl Hub {
         let vitals = &self.journal.vitals;
         let disk = self.around.data.as_deref().and_then(Disk::read);
         let sight = Sight {
-            now: self.clock.unix(),
+            now: self.clock.wall(),
             store: vitals.store_trouble().map(str::to_owned),
             disk: disk.map(|disk| (disk.free, disk.all)),
             certificate: Some(vitals.certificate_end.get()).filter(|end| *end > 0),

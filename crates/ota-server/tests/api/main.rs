@@ -3,6 +3,7 @@
 
 mod batches;
 mod begun;
+mod clock;
 mod console;
 mod devices;
 mod events;

@@ -146,7 +146,7 @@ async fn prove(
     if is_old && api.0.old_signatures {
         return prove_old(api, peer, &request, body).await;
     }
-    let claim = Claim::read(&request, api.0.journal.clock.unix());
+    let claim = Claim::read(&request, api.0.journal.clock.wall());
     let claim = claim.map_err(|why| stranger(api, peer, why))?;
     let signer = signer(api, claim.secret_id)?;
     let (caller, key) = signer.ok_or_else(|| stranger(api, peer, unknown()))?;
@@ -182,7 +182,7 @@ async fn prove_old(
     let body = if is_get { Bytes::new() } else { body_of(api, body).await? };
     let form = if is_get { request.query } else { core::str::from_utf8(&body).unwrap_or_default() };
     let host = request.header("Host").unwrap_or("");
-    let claim = OldClaim::read(request.method, host, form, api.0.journal.clock.unix())?;
+    let claim = OldClaim::read(request.method, host, form, api.0.journal.clock.wall())?;
     let (caller, key) = signer(api, claim.secret_id())?.ok_or_else(unknown)?;
     claim.verify(key.secret().as_bytes())?;
     api.budgets(|budgets| budgets.no_stranger(peer.ip()));
