@@ -17,6 +17,7 @@ use mqttbytes::QoS;
 use ota_proto::{Identity, Instant};
 use ota_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
@@ -192,6 +193,11 @@ impl Pending {
         self.inputs.push((device, input));
         self.tickets.push(ticket);
     }
+
+    /// Whether a device has just subscribed.
+    fn has_new(&self) -> bool {
+        self.inputs.iter().any(|(_, input)| matches!(input, cycle::Input::Connected))
+    }
 }
 
 /// The hub's end of a connection.
@@ -218,6 +224,9 @@ impl Session {
     }
 }
 
+/// How long the report of a device that subscribed is waited for. Most send it with the
+/// subscription; both then share a commit.
+const REPORT: Duration = Duration::from_millis(1);
 /// The pause before a store that refuses is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often it is looked for what was kept long enough.
@@ -229,10 +238,15 @@ impl Hub {
         let runtime = tokio::runtime::Handle::current();
         while let Some(first) = runtime.block_on(self.wait(&mut inputs, stop)) {
             let clock = self.clock;
-            let mut first = first;
+            let (mut first, mut waited) = (first, false);
             cycle::gather(&mut || clock.now(), &mut || {
-                let input = first.take().or_else(|| inputs.try_recv().ok())?;
-                self.handle(input);
+                let mut input = first.take().or_else(|| inputs.try_recv().ok());
+                if input.is_none() && !waited && self.pending.has_new() {
+                    waited = true;
+                    let next = async { timeout(REPORT, inputs.recv()).await };
+                    input = runtime.block_on(next).ok().flatten();
+                }
+                self.handle(input?);
                 Some(self.pending.inputs.len())
             });
             self.turn();

@@ -247,7 +247,11 @@ fn the_file_is_its_owners_only() {
 #[test]
 fn every_commit_is_synced() {
     let (_dir, folder) = folder();
+    drop(Sqlite::open(&folder).unwrap());
+    // The log is new, and has begun.
+    assert!(!log_of(&folder.database()).exists());
     let store = Sqlite::open(&folder).unwrap();
+    assert!(log_of(&folder.database()).metadata().unwrap().len() > 0);
     let pragma = |name: &str| -> String {
         let sql = format!("PRAGMA {name}");
         let value = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
