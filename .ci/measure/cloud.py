@@ -4,6 +4,7 @@
     python3 .ci/measure/cloud.py million   a start, pages and a vendor's action with a million devices,
                                            which are made once and kept in WORK/million
     python3 .ci/measure/cloud.py durable   durable reports a second, 1,000 and 10,000 devices
+    python3 .ci/measure/cloud.py reconnects   memory a device when 1,000 devices come again twelve times
     python3 .ci/measure/cloud.py goosebit  beside goosebit 0.2.12, from the Python registry
 
 OTA names the program (target/release/ota), WORK a folder on a disk (target/measure). Everything is on
@@ -309,6 +310,36 @@ def durable():
             print(subprocess.run(load, check=True, capture_output=True, text=True).stdout, flush=True)
 
 
+def anonymous(pid):
+    lines = open(f"/proc/{pid}/smaps_rollup").read()
+    return int(re.search(r"Anonymous:\s+(\d+)", lines)[1]) * 1.024
+
+
+def reconnects():
+    count = 1000
+    with cloud("--anonymous", "--quiet", "--max-devices", str(count), data=None) as ours:
+        time.sleep(0.5)
+        before = anonymous(ours.pid)
+        for turn in range(13):
+            clients, poll = {}, select.epoll()
+            for number in range(count):
+                name = f"load{number:05}"
+                client = Client(21883, name, *ota_topics(name))
+                clients[client.socket.fileno()] = client
+                poll.register(client.socket.fileno(), select.EPOLLIN)
+            answered(clients, poll, {2, 9})
+            for number in range(3):
+                for client in clients.values():
+                    client.got = set()
+                    client.socket.send(publish(client.to, number + 1))
+                answered(clients, poll, {3, 4})
+            each = (anonymous(ours.pid) - before) / count
+            print(f"after {turn} reconnects {each:.1f} KB a device", flush=True)
+            for client in clients.values():
+                client.socket.close()
+            time.sleep(0.3)
+
+
 def quantiles(name, call, count, rate):
     times, due = [], time.monotonic()
     for number in range(count):
@@ -458,7 +489,8 @@ def goosebit():
 
 
 if __name__ == "__main__":
-    works = {"goosebit": goosebit, "wires": wires, "million": million, "durable": durable}
+    works = {"goosebit": goosebit, "wires": wires, "million": million, "durable": durable,
+             "reconnects": reconnects}
     if len(sys.argv) != 2 or sys.argv[1] not in works:
         sys.exit(__doc__)
     os.makedirs(WORK, exist_ok=True)

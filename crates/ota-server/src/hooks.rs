@@ -170,7 +170,7 @@ impl Hooks {
             Ok(Ok(None)) => return Err("its secret is gone".to_owned()),
             _ => return Err("its secret cannot be read".to_owned()),
         };
-        let unix = self.0.handle.clock.unix();
+        let unix = self.0.handle.clock.wall();
         let made = hook.delivery(&secret, unix, events).map_err(str::to_owned)?;
         match timeout(PATIENCE, self.post(&hook.url, &made.request)).await {
             Ok(Ok(status @ 200..=299)) => Ok(status),
