@@ -283,14 +283,7 @@ impl Service {
         let journal = Journal::new(&config, clock);
         let log = journal.entries.downgrade();
         let joins = matches!(front, Front::Join { .. });
-        let settings = CloudConfig {
-            signer: signer.clone(),
-            // The engine's time starts at 1970.
-            unix_at_zero: 0,
-            serves_since: clock.unix_micros(),
-            presume_connected: config.cloud.presume_connected || joins,
-            ..config.cloud.clone()
-        };
+        let settings = settings(&config, &signer, clock, joins);
         let store = watched(state.store, &journal);
         let mut cloud = cycle::Engine::new(store, settings)?;
         let around = configure(&mut cloud, &config, state.events);
@@ -357,6 +350,18 @@ fn attend(
 /// Counts and times what a store does.
 fn watched(store: Box<dyn Store>, journal: &Journal) -> Box<dyn Store> {
     Box::new(Watched::new(store, journal.clock, journal.vitals.clone()))
+}
+
+/// The engine's settings.
+fn settings(config: &ServiceConfig, signer: &UrlSigner, clock: Clock, joins: bool) -> CloudConfig {
+    CloudConfig {
+        signer: signer.clone(),
+        // The engine's time starts at 1970.
+        unix_at_zero: 0,
+        serves_since: clock.unix_micros(),
+        presume_connected: config.cloud.presume_connected || joins,
+        ..config.cloud.clone()
+    }
 }
 
 fn configure(cloud: &mut hub::Cloud, config: &ServiceConfig, events: u64) -> hub::Around {

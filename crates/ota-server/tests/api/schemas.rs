@@ -172,6 +172,16 @@ impl Calls<'_> {
     async fn get(&mut self, op: Op, path: &str) -> Value {
         self.make(op, path, Value::Null).await
     }
+
+    async fn webhooks(&mut self) {
+        let hook = json!({ "url": "http://127.0.0.1:9/", "product": "A", "kinds": ["proved"],
+            "plain_text": true });
+        let hook = self.make(Op::AddWebhook, "/webhooks", hook).await;
+        let hook = format!("/webhooks/{}", hook["id"].as_str().unwrap());
+        self.get(Op::Webhooks, "/webhooks").await;
+        self.get(Op::TestWebhook, &format!("{hook}/test")).await;
+        self.get(Op::RemoveWebhook, &hook).await;
+    }
 }
 
 #[tokio::test]
@@ -188,14 +198,7 @@ async fn every_call_takes_and_answers_what_the_document_says() {
     calls.get(Op::RemoveKey, &format!("/keys/{}", key["id"].as_str().unwrap())).await;
 
     calls.people().await;
-
-    let hook = json!({ "url": "http://127.0.0.1:9/", "product": "A", "kinds": ["proved"],
-        "plain_text": true });
-    let hook = calls.make(Op::AddWebhook, "/webhooks", hook).await;
-    let hook = format!("/webhooks/{}", hook["id"].as_str().unwrap());
-    calls.get(Op::Webhooks, "/webhooks").await;
-    calls.get(Op::TestWebhook, &format!("{hook}/test")).await;
-    calls.get(Op::RemoveWebhook, &hook).await;
+    calls.webhooks().await;
 
     let secret = "MDEyMzQ1Njc4OWFiY2RlZg==";
     let new = json!({ "name": "d1", "secret": secret, "certificate": null, "disabled": false,
