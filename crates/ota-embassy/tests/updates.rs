@@ -166,7 +166,7 @@ fn a_wrong_secret_is_told_with_what_to_check() {
         panic!("{told:?}")
     };
     assert!(why.is_login_refused());
-    assert!(event.to_string().contains("the device name and the secret"), "{event}");
+    assert!(event.to_string().contains("the device name, and the secret"), "{event}");
 }
 
 /// A login by a clock that is two days late has lapsed for the cloud; the next one is valid

@@ -288,6 +288,16 @@ impl Reason {
         )
     }
 
+    /// Whether the new version was activated and did not last: the old one runs again.
+    #[must_use]
+    pub const fn is_roll_back(self) -> bool {
+        use Reason as R;
+        matches!(
+            self,
+            R::NotConfirmed | R::RolledBack | R::BootFailed | R::NotDurable | R::NoAnswer
+        )
+    }
+
     /// Whether reports of this reason include the server's answer.
     #[must_use]
     pub const fn is_explained(self) -> bool {

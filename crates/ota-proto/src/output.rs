@@ -286,6 +286,61 @@ pub enum Event {
     StorageTrouble(StorageError),
 }
 
+/// A sentence for a log.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Offered => "the cloud offers a version",
+            Self::Started { from: 0 } => "the download starts",
+            Self::Started { from } => return write!(f, "the download resumes at byte {from}"),
+            Self::Progress { percent } => return write!(f, "{percent} % of the image is stored"),
+            Self::Retry { cause } => return write!(f, "the download failed for now: {cause}"),
+            Self::Ready => "the image is verified",
+            Self::Install { size } => return write!(f, "to be installed: {size} bytes"),
+            Self::StopInstall => "the installation takes too long and must stop",
+            Self::Restart => "a restart is needed to continue the update",
+            Self::Trial => "the new version runs on trial",
+            Self::Finished { version, outcome, answer } => {
+                return fmt_end(f, *version, *outcome, *answer);
+            }
+            Self::Reported { outcome: Outcome::Done } => "the cloud knows that the update is done",
+            Self::Reported { outcome: Outcome::Failed(reason) } => {
+                return write!(f, "the cloud knows that the update failed: {reason}");
+            }
+            Self::VersionAccepted => "the cloud knows which version runs",
+            Self::VersionRefused { code } => {
+                return write!(f, "the cloud refused the version report with code {code}");
+            }
+            Self::Superseded => "the cloud offers another version instead",
+            Self::Withdrawn => "the cloud no longer offers the update",
+            Self::Banned => "the offer is refused: this image failed here too often",
+            Self::HeldBack { until } => {
+                return write!(f, "too many updates failed; the next one starts at second {until}");
+            }
+            Self::StorageTrouble(why) => return write!(f, "cannot write to the storage: {why}"),
+        })
+    }
+}
+
+/// The sentence of an attempt's end.
+fn fmt_end(
+    f: &mut fmt::Formatter<'_>,
+    version: Version,
+    outcome: Outcome,
+    answer: Option<Answer>,
+) -> fmt::Result {
+    match outcome {
+        Outcome::Done => write!(f, "the update to version {version} succeeded"),
+        Outcome::Failed(reason) if reason.is_roll_back() => {
+            write!(f, "version {version} did not last: {reason}")
+        }
+        Outcome::Failed(reason) => {
+            write!(f, "the update to version {version} failed: {reason}")?;
+            answer.map_or(Ok(()), |answer| write!(f, ": {answer}"))
+        }
+    }
+}
+
 /// The state of the update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

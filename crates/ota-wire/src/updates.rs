@@ -2,35 +2,37 @@
 //! the machine, with a sentence for each.
 //!
 //! An adapter for one device translates with [`Event::of`]. One with several devices passes on
-//! [`adapter::DriverEvent`], which names the device.
+//! [`adapter::DriverEvent`], which names the device. Each adapter exports [`Event`] with its own
+//! image.
 
+use alloc::borrow::ToOwned as _;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
 use ota_proto::{
-    Answer, Instant, Md5, MessageError, Outcome, Reason, State, StorageError, TransportError,
-    Updater, Version,
+    Answer, Instant, Md5, MessageError, Offer, Outcome, Reason, State, StorageError, TlsError,
+    TransportError, Updater, Version,
 };
 
 use crate::adapter;
-use crate::client::{self, Disconnect};
+use crate::client::{self, Client, DeviceIndex, Disconnect};
 use crate::mqtt::packet::ConnectCode;
 use crate::mqtt::{PublishHandle, SessionError, SubId};
 
 /// An event. `Display` is a sentence for a log; `Debug` hides secrets and payloads. `I` is the
 /// image that an adapter passes to the installer.
 ///
-/// An application must handle [`Event::Install`] and [`Event::Restart`], [`Event::Trial`] if its
-/// boot loader has trials, and [`Event::Offered`] and [`Event::Ready`] if it has configured them.
-/// It may log the others.
+/// An application must handle [`Event::Install`] and [`Event::Restart`], [`Event::Trial`] if it has
+/// a boot loader or two slots, and [`Event::Offered`] and [`Event::Ready`] if it has configured
+/// them. It may log the others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Event<I = NewImage> {
-    /// The cloud offers a version, and the application has configured to be asked: answer with
-    /// `accept`, `defer` or `refuse`.
+    /// The cloud offers a version. Only with `Builder::ask_to_download`: answer with `accept`,
+    /// `defer` or `refuse`.
     Offered {
         /// The version.
         version: Version,
@@ -54,10 +56,10 @@ pub enum Event<I = NewImage> {
         /// The server's answer, if it explains the reason.
         answer: Option<Answer>,
     },
-    /// The image is verified. If the application has configured to be asked, answer with `approve`
-    /// or `veto`, and with `install`.
+    /// The image is verified. With `Builder::ask_to_approve` answer with `approve` or `veto`, with
+    /// `Builder::ask_to_install` answer with `install`.
     Ready,
-    /// Install this image now, then call `installed`.
+    /// Install this image now, then call `installed`. The update waits for it for ten minutes.
     Install(I),
     /// The installation takes too long: stop it, then call `installed` with a failure.
     StopInstall,
@@ -109,11 +111,20 @@ pub enum Event<I = NewImage> {
     },
     /// The journal or the slot cannot be written. The device tries again.
     StorageTrouble(StorageError),
+    /// The previous image was removed, because the next one needed its room. Only on hosts.
+    ImageRemoved {
+        /// Its size in bytes.
+        bytes: u64,
+    },
 
     /// The broker accepted the login.
     Connected,
     /// The connection to the broker could not be opened, or has ended.
     Disconnected {
+        /// The broker's host.
+        host: String,
+        /// Its port.
+        port: u16,
         /// The reason.
         cause: Disconnect,
         /// The time until the next try.
@@ -122,6 +133,9 @@ pub enum Event<I = NewImage> {
     /// The broker ended three connections within a minute: most likely another program uses the
     /// same login.
     Kicked,
+    /// The login of this connection does not expire: the clock is not set, or the broker refused
+    /// one that expires. Only on hosts; elsewhere many devices have no clock.
+    LastingLogin,
     /// A message from the cloud is invalid. It had no effect.
     BadMessage(MessageError),
     /// The broker retains an old message for this device. It had no effect.
@@ -161,6 +175,14 @@ pub struct NewImage {
     pub size: u64,
     /// Its digest.
     pub md5: Md5,
+}
+
+impl NewImage {
+    /// The image of an offer.
+    #[must_use]
+    pub const fn of(offer: Offer<'_>) -> Self {
+        Self { version: offer.version, size: offer.size, md5: offer.md5 }
+    }
 }
 
 impl fmt::Display for NewImage {
@@ -210,39 +232,72 @@ pub struct Status {
     pub stored: Option<(u64, u64)>,
     /// The result that the cloud must still get.
     pub owed: Option<Outcome>,
+    /// Whether the broker has accepted the login of this connection.
+    pub connected: bool,
 }
 
 impl Status {
-    /// Returns the state of a machine.
+    /// Returns the state of a device of this client.
     #[must_use]
-    pub fn of(updater: &Updater) -> Self {
-        Self {
+    pub fn of(client: &Client, device: DeviceIndex) -> Option<Self> {
+        let updater = client.updater(device)?;
+        Some(Self {
             running: updater.running(),
             state: updater.state(),
             offered: updater.offer().map(|offer| offer.version),
             stored: updater.progress(),
             owed: updater.owed(),
+            connected: client.is_connected(),
+        })
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Idle => "no update",
+            State::Offered => "an offer waits for an answer",
+            State::Deferred => "the offer is deferred",
+            State::Fetching => "downloading",
+            State::Waiting => "waiting to go on with the download",
+            State::Verifying => "verifying",
+            State::Ready => "verified",
+            State::Installing => "installing",
+            State::Restarting => "restarting",
+            State::Trial => "on trial",
+            _ => "updating",
+        };
+        let link = if self.connected { "connected" } else { "not connected" };
+        write!(f, "version {}, {link}; {state}", self.running)?;
+        if let Some(version) = self.offered {
+            write!(f, ", version {version}")?;
         }
+        let downloads = matches!(self.state, State::Fetching | State::Waiting);
+        if let Some((stored, size)) = self.stored.filter(|_| downloads) {
+            write!(f, ", {stored} of {size} bytes")?;
+        }
+        Ok(())
     }
 }
 
 impl<I> Event<I> {
-    /// Translates an event of an adapter with one device, whose machine this is. `image` makes the
-    /// installer's image. `None` for events that only a later version of the core has.
+    /// Translates an event of an adapter with one device, whose client this is. `image` makes the
+    /// installer's image. `None` if that makes none, and for events that only a later version of
+    /// the core has.
     pub fn of(
         event: adapter::DriverEvent,
-        updater: &Updater,
+        client: &Client,
         now: Instant,
-        image: impl FnOnce(NewImage) -> I,
+        image: impl FnOnce(NewImage) -> Option<I>,
     ) -> Option<Self> {
         match event {
             adapter::DriverEvent::Message { topic, payload, .. } => {
                 Some(Self::Message(Message { topic, payload }))
             }
-            adapter::DriverEvent::Client(client::ClientEvent::Device { event, .. }) => {
-                Self::of_update(event, updater, now, image)
+            adapter::DriverEvent::Client(client::ClientEvent::Device { device, event }) => {
+                Self::of_update(event, client.updater(device)?, now, image)
             }
-            adapter::DriverEvent::Client(event) => Self::of_client(event, now),
+            adapter::DriverEvent::Client(event) => Self::of_client(event, client, now),
         }
     }
 
@@ -250,7 +305,7 @@ impl<I> Event<I> {
         event: ota_proto::Event,
         updater: &Updater,
         now: Instant,
-        image: impl FnOnce(NewImage) -> I,
+        image: impl FnOnce(NewImage) -> Option<I>,
     ) -> Option<Self> {
         use ota_proto::Event as E;
         Some(match event {
@@ -265,12 +320,11 @@ impl<I> Event<I> {
                 Self::Retrying { reason: cause, answer }
             }
             E::Ready => Self::Ready,
-            E::Install { size } => {
+            E::Install { .. } => {
                 let offer = updater.offer();
                 // An attempt that installs has an offer.
                 debug_assert!(offer.is_some(), "an installation without an offer");
-                let offer = offer?;
-                Self::Install(image(NewImage { version: offer.version, size, md5: offer.md5 }))
+                Self::Install(image(NewImage::of(offer?))?)
             }
             E::StopInstall => Self::StopInstall,
             E::Restart => Self::Restart,
@@ -289,14 +343,16 @@ impl<I> Event<I> {
     }
 
     /// Translates an event of the client, other than those of its devices' updates.
-    fn of_client(event: client::ClientEvent, now: Instant) -> Option<Self> {
+    fn of_client(event: client::ClientEvent, client: &Client, now: Instant) -> Option<Self> {
         use client::ClientEvent as E;
         Some(match event {
             // `of_update` translates it.
             E::Device { .. } => return None,
             E::Connected => Self::Connected,
             E::Disconnected { cause, retry_at } => {
-                Self::Disconnected { cause, retry_in: retry_at.since(now) }
+                let (host, port) = client.broker();
+                let retry_in = retry_at.since(now);
+                Self::Disconnected { host: host.to_owned(), port, cause, retry_in }
             }
             E::Kicked => Self::Kicked,
             E::LeftOut => Self::Suspended,
@@ -312,110 +368,100 @@ impl<I> Event<I> {
     }
 
     /// The event for the end of an update.
-    fn of_end(version: Version, outcome: Outcome, answer: Option<Answer>) -> Self {
-        use Reason as R;
+    const fn of_end(version: Version, outcome: Outcome, answer: Option<Answer>) -> Self {
         match outcome {
             Outcome::Done => Self::Done { version },
-            Outcome::Failed(
-                reason @ (R::NotConfirmed
-                | R::RolledBack
-                | R::BootFailed
-                | R::NotDurable
-                | R::NoAnswer),
-            ) => Self::RolledBack { version, reason },
+            Outcome::Failed(reason) if reason.is_roll_back() => {
+                Self::RolledBack { version, reason }
+            }
             Outcome::Failed(reason) => Self::Failed { version, reason, answer },
         }
+    }
+
+    /// The machine's event, which has the same sentence.
+    fn to_update(&self) -> Option<ota_proto::Event> {
+        use ota_proto::Event as E;
+        let end = |version, outcome, answer| E::Finished { version, outcome, answer };
+        Some(match *self {
+            Self::Downloading { from } => E::Started { from },
+            Self::Progress { percent } => E::Progress { percent },
+            Self::Retrying { reason, .. } => E::Retry { cause: reason },
+            Self::Ready => E::Ready,
+            Self::StopInstall => E::StopInstall,
+            Self::Restart => E::Restart,
+            Self::Trial => E::Trial,
+            Self::Done { version } => end(version, Outcome::Done, None),
+            Self::Failed { version, reason, answer } => {
+                end(version, Outcome::Failed(reason), answer)
+            }
+            Self::RolledBack { version, reason } => end(version, Outcome::Failed(reason), None),
+            Self::Reported(outcome) => E::Reported { outcome },
+            Self::VersionReported => E::VersionAccepted,
+            Self::VersionRefused { code } => E::VersionRefused { code },
+            Self::Superseded => E::Superseded,
+            Self::Withdrawn => E::Withdrawn,
+            Self::Banned => E::Banned,
+            Self::StorageTrouble(why) => E::StorageTrouble(why),
+            _ => return None,
+        })
     }
 }
 
 impl<I: fmt::Display> fmt::Display for Event<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(event) = self.to_update() {
+            event.fmt(f)?;
+        }
         match self {
             Self::Offered { version, size } => {
                 write!(f, "the cloud offers version {version} ({size} bytes)")
             }
-            Self::Downloading { from: 0 } => f.write_str("the download starts"),
-            Self::Downloading { from } => write!(f, "the download resumes at byte {from}"),
-            Self::Progress { percent } => write!(f, "{percent} % of the image is stored"),
-            Self::Retrying { reason, answer } => {
-                write!(f, "the download failed for now: {reason}{}", AnswerSuffix(answer))
-            }
-            Self::Ready => f.write_str("the image is verified"),
+            Self::Retrying { answer: Some(answer), .. } => write!(f, ": {answer}"),
             Self::Install(image) => write!(f, "to be installed: {image}"),
-            Self::StopInstall => f.write_str("the installation takes too long and must stop"),
-            Self::Restart => f.write_str("a restart is needed to continue the update"),
-            Self::Trial => f.write_str("the new version runs on trial"),
-            Self::Done { version } => write!(f, "the update to version {version} succeeded"),
-            Self::Failed { version, reason, answer } => {
-                write!(
-                    f,
-                    "the update to version {version} failed: {reason}{}",
-                    AnswerSuffix(answer)
-                )
+            Self::Failed { reason: Reason::PlainHttp, .. } => {
+                f.write_str(" (its URL has no TLS: call `Builder::allow_http` to accept it)")
             }
-            Self::RolledBack { version, reason } => {
-                write!(f, "version {version} did not last: {reason}")
-            }
-            Self::Reported(Outcome::Done) => f.write_str("the cloud knows that the update is done"),
-            Self::Reported(Outcome::Failed(reason)) => {
-                write!(f, "the cloud knows that the update failed: {reason}")
-            }
-            Self::VersionReported => f.write_str("the cloud knows which version runs"),
-            Self::VersionRefused { code } => {
-                write!(f, "the cloud refused the version report with code {code}")
-            }
-            Self::Superseded => f.write_str("the cloud offers another version instead"),
-            Self::Withdrawn => f.write_str("the cloud no longer offers the update"),
-            Self::Banned => f.write_str("the offer is refused: this image failed here too often"),
             Self::HeldBack { wait } => {
                 write!(f, "too many updates failed; the next one starts in {}", Span(*wait))
             }
-            Self::StorageTrouble(why) => write!(f, "cannot write what is stored: {why}"),
-            _ => self.fmt_link(f),
+            Self::ImageRemoved { bytes } => {
+                write!(f, "the previous image ({bytes} bytes) was removed to make room")
+            }
+            Self::Disconnected { host, port, cause, retry_in } => {
+                write!(f, "no connection to {host}:{port}: {cause}{}; ", advice(*cause))?;
+                write!(f, "the next try is in {}", Span(*retry_in))
+            }
+            Self::BadMessage(why) => write!(f, "a message of the cloud was ignored: {why}"),
+            Self::Message(Message { topic, payload }) => {
+                write!(f, "a message of {} bytes arrived on {topic}", payload.len())
+            }
+            Self::TooLong { len } => write!(f, "a message of {len} bytes is too long: skipped"),
+            _ => f.write_str(self.link_text()),
         }
     }
 }
 
 impl<I> Event<I> {
-    /// The connection, and the application's own messages.
-    fn fmt_link(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// The sentence of an event of the connection that has no data for a person. Empty for others.
+    const fn link_text(&self) -> &'static str {
+        match self {
             Self::Connected => "connected to the broker",
-            Self::Disconnected { cause, retry_in } => {
-                write!(f, "no connection to the broker: {cause}{}; ", advice(*cause))?;
-                return write!(f, "the next try is in {}", Span(*retry_in));
-            }
             Self::Kicked => {
                 "the broker keeps ending the connection: does another program use the same login?"
             }
-            Self::BadMessage(why) => {
-                return write!(f, "a message of the cloud was ignored: {why}");
+            Self::LastingLogin => {
+                "this login does not expire: the clock is not set, or the broker refused the last \
+                 login"
             }
             Self::Retained => "the broker repeats an old message; it was ignored",
-            Self::Message(Message { topic, payload }) => {
-                return write!(f, "a message of {} bytes arrived on {topic}", payload.len());
-            }
-            Self::TooLong { len } => {
-                return write!(f, "a message of {len} bytes is too long: skipped");
-            }
             Self::Published(_) => "a message was sent",
             Self::GivenUp(_) => "a message was given up: the broker never took it",
             Self::Subscribed(_) => "a subscription was accepted",
             Self::SubscribeRefused(_) => "the broker refused a subscription",
             Self::Unsubscribed(_) => "a subscription has ended",
             Self::Suspended => "messages were not taken: subscriptions are suspended",
-            // `Display` handles the others.
             _ => "",
-        })
-    }
-}
-
-/// The server's answer, as a suffix of a reason.
-struct AnswerSuffix<'a>(&'a Option<Answer>);
-
-impl fmt::Display for AnswerSuffix<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_ref().map_or(Ok(()), |answer| write!(f, ": {answer}"))
+        }
     }
 }
 
@@ -435,13 +481,30 @@ impl fmt::Display for Span {
 /// Advice for a person if the broker cannot be reached.
 const fn advice(cause: Disconnect) -> &'static str {
     use ConnectCode::{Credentials, Identifier, NotAuthorized};
-    match cause {
+    let why = match cause {
+        Disconnect::Transport(TransportError::Tls(why)) => why,
         Disconnect::Transport(TransportError::Resolve) => {
-            " (check the product id, the region and the name server)"
+            return " (check the product id, the region and the name server)";
         }
         Disconnect::Session(SessionError::Refused(Credentials | Identifier | NotAuthorized)) => {
-            " (check the product id, the device name and the secret)"
+            return " (check the product id, the device name, and the secret or certificate)";
         }
+        Disconnect::Session(SessionError::SpeaksTls) => {
+            return " (do not call `Builder::without_tls`)";
+        }
+        _ => return "",
+    };
+    match why {
+        TlsError::WrongHost => " (give `Builder::broker` the name that the certificate is for)",
+        TlsError::Untrusted => " (trust the certificate of its CA; on hosts `Builder::ca_pem`)",
+        TlsError::ClockNotSet => {
+            " (set the clock; if it is right, remove the data folder or the journal)"
+        }
+        TlsError::ClientRefused => " (check the device's certificate; on hosts `Builder::tls`)",
+        TlsError::NotTls | TlsError::Handshake => {
+            " (give `Builder::broker` the port for TLS, or call `Builder::without_tls`)"
+        }
+        TlsError::Unavailable => " (build with the feature `tls`)",
         _ => "",
     }
 }

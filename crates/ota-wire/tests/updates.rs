@@ -7,40 +7,43 @@ use std::collections::BTreeMap;
 
 use ota_proto::{
     Answer, Boot, Event as CoreEvent, Identity, Instant, Media, MessageError, Outcome, QoS, Reason,
-    SlotInfo, SlotState, State, StorageError, TransportError, Updater, Version,
+    SlotInfo, SlotState, State, StorageError, TlsError, TransportError, Version,
 };
 use ota_wire::adapter;
 use ota_wire::client::{self, Client, ClientConfig, DeviceIndex, Disconnect};
 use ota_wire::mqtt::packet::ConnectCode;
-use ota_wire::mqtt::{ConnectLogin, SessionError};
+use ota_wire::mqtt::{ConnectLogin, SessionError, SessionTimer};
 use ota_wire::updates::{Event, Message, NewImage, Status};
 
 const NOW: Instant = Instant::from_micros(5_000_000);
 const DEVICE: DeviceIndex = DeviceIndex::FIRST;
 const OFFER: &str = r#"{"file_size":16,"md5sum":"5eb63bbbe01eeed093cb22bb8f5acdc3","type":"update_firmware","url":"https://server.example/fw","version":"2.0.0"}"#;
 
-/// A device that runs 1.0.0.
-fn updater() -> Updater {
+/// A client with a device that runs 1.0.0.
+fn client() -> Client {
+    let login = ConnectLogin::new("id".into(), "user".into(), "secret".into());
+    let config = ClientConfig::new("broker.example".into(), 1_883, false, login, 7);
+    let mut client = Client::new(NOW, config).unwrap();
     let identity = Identity::new("TESTPROD01", "dev001").unwrap();
     let storage = SlotInfo { capacity: 4_096, erase: 4_096, write: 1 };
     let boot = Boot { running: "1.0.0", slot: SlotState::Confirmed, journal: None, storage };
-    Updater::new(NOW, ota_proto::Config::new(identity, 7), boot).unwrap()
+    client.add_device(NOW, ota_proto::Config::new(identity, 7), boot).unwrap();
+    client
 }
 
 /// The same, and the cloud offers 2.0.0.
-fn offered() -> Updater {
-    let mut updater = updater();
+fn offered() -> Client {
+    let mut client = client();
+    let updater = client.updater_mut(DEVICE).unwrap();
     let topic = updater.config().identity.update_topic().to_owned();
     updater.handle_session(NOW, true);
     updater.handle_message(NOW, &topic, OFFER.as_bytes()).unwrap();
-    updater
+    client
 }
 
 /// A client whose broker accepted the login.
 fn connected() -> Client {
-    let login = ConnectLogin::new("id".into(), "user".into(), "secret".into());
-    let config = ClientConfig::new("broker.example".into(), 1_883, false, login, 7);
-    let mut client = Client::new(NOW, config).unwrap();
+    let mut client = client();
     let (now, link) = (0..100)
         .find_map(|second| {
             let now = NOW + Duration::from_secs(second);
@@ -59,7 +62,7 @@ fn connected() -> Client {
 }
 
 fn event(event: client::ClientEvent) -> Event {
-    Event::of(adapter::DriverEvent::Client(event), &offered(), NOW, |image| image).unwrap()
+    Event::of(adapter::DriverEvent::Client(event), &offered(), NOW, Some).unwrap()
 }
 
 fn update(core: CoreEvent) -> Event {
@@ -97,6 +100,15 @@ fn each_event_of_an_update_says_itself() {
             "the update to version 2.0.0 failed: md5 does not match",
         ),
         (
+            ended(Outcome::Failed(Reason::PlainHttp), None),
+            "the update to version 2.0.0 failed: plain http refused (its URL has no TLS: call \
+             `Builder::allow_http` to accept it)",
+        ),
+        (
+            ended(Outcome::Failed(Reason::BootFailed), None),
+            "version 2.0.0 did not last: rolled back: did not start",
+        ),
+        (
             update(CoreEvent::Reported { outcome: Outcome::Done }),
             "the cloud knows that the update is done",
         ),
@@ -116,11 +128,31 @@ fn each_event_of_an_update_says_itself() {
     for (event, words) in cases {
         assert_eq!(event.to_string(), words, "{event:?}");
     }
-    let explained = ended(Outcome::Failed(Reason::ServerError), page).to_string();
-    let answer = page.unwrap().to_string();
-    assert!(explained.ends_with(&format!(": {answer}")), "{explained:?}");
+    let retrying: Event = Event::Retrying { reason: Reason::ServerError, answer: page };
+    for event in [ended(Outcome::Failed(Reason::ServerError), page), retrying] {
+        let (explained, answer) = (event.to_string(), page.unwrap().to_string());
+        assert!(explained.ends_with(&format!("error: {answer}")), "{explained:?}");
+    }
+    let removed: Event = Event::ImageRemoved { bytes: 9 };
+    assert_eq!(removed.to_string(), "the previous image (9 bytes) was removed to make room");
     let trouble = update(CoreEvent::StorageTrouble(StorageError::NoSpace)).to_string();
-    assert_eq!(trouble, format!("cannot write what is stored: {}", StorageError::NoSpace));
+    assert_eq!(trouble, format!("cannot write to the storage: {}", StorageError::NoSpace));
+}
+
+/// A sentence of the machine does not need the adapter's data.
+#[test]
+fn the_machines_own_events_are_sentences_too() {
+    let until = Instant::from_millis(1_500);
+    for (event, text) in [
+        (CoreEvent::Offered, "the cloud offers a version"),
+        (CoreEvent::Install { size: 16 }, "to be installed: 16 bytes"),
+        (
+            CoreEvent::HeldBack { until },
+            "too many updates failed; the next one starts at second 1.500",
+        ),
+    ] {
+        assert_eq!(event.to_string(), text, "{event:?}");
+    }
 }
 
 #[test]
@@ -148,7 +180,7 @@ fn a_version_that_did_not_last_is_told_apart_from_one_that_never_ran() {
 fn an_event_of_an_offer_needs_one() {
     let told = |told| {
         let event = client::ClientEvent::Device { device: DEVICE, event: told };
-        Event::of(adapter::DriverEvent::Client(event), &updater(), NOW, |image| image)
+        Event::of(adapter::DriverEvent::Client(event), &client(), NOW, Some)
     };
     assert_eq!(told(CoreEvent::Offered), None);
     assert_eq!(told(CoreEvent::Ready), Some(Event::Ready));
@@ -222,13 +254,34 @@ fn a_lost_connection_says_why_what_to_do_and_when_the_next_one_is() {
     assert!(name.ends_with("; the next try is in 9.9 s"), "{name:?}");
     for code in [ConnectCode::Credentials, ConnectCode::Identifier, ConnectCode::NotAuthorized] {
         let login = words(Disconnect::Session(SessionError::Refused(code)), 599, 0);
-        let advice = "(check the product id, the device name and the secret)";
+        let advice = "(check the product id, the device name, and the secret or certificate)";
         assert!(login.contains(advice), "{login:?}");
         assert!(login.ends_with("; the next try is in 599 s"), "{login:?}");
     }
     let planned = words(Disconnect::Planned, 660, 0);
-    assert!(planned.ends_with("; the next try is in 11 min"), "{planned:?}");
-    assert!(!planned.contains("check"), "{planned:?}");
+    let text = "no connection to broker.example:1883: asked for; the next try is in 11 min";
+    assert_eq!(planned, text);
+    let silent = words(Disconnect::Session(SessionError::TimedOut(SessionTimer::PingResp)), 4, 950);
+    assert!(silent.ends_with(": no PINGRESP in time; the next try is in 4.9 s"), "{silent:?}");
+}
+
+#[test]
+fn every_refusal_of_tls_that_a_setting_causes_names_the_setting() {
+    let told =
+        |cause| event(client::ClientEvent::Disconnected { cause, retry_at: NOW }).to_string();
+    for (why, word) in [
+        (TlsError::WrongHost, "Builder::broker"),
+        (TlsError::Untrusted, "Builder::ca_pem"),
+        (TlsError::ClockNotSet, "clock"),
+        (TlsError::ClientRefused, "Builder::tls"),
+        (TlsError::NotTls, "Builder::without_tls"),
+        (TlsError::Unavailable, "feature `tls`"),
+    ] {
+        let text = told(Disconnect::Transport(TransportError::Tls(why)));
+        assert!(text.contains(word), "{why:?}: {text}");
+    }
+    let text = told(Disconnect::Session(SessionError::SpeaksTls));
+    assert!(text.contains("Builder::without_tls"), "{text}");
 }
 
 #[test]
@@ -246,7 +299,7 @@ fn what_a_message_says_is_shown_nowhere() {
         payload: b"a secret".to_vec(),
         ack: None,
     };
-    let event: Event = Event::of(told, &updater(), NOW, |image| image).unwrap();
+    let event: Event = Event::of(told, &client(), NOW, Some).unwrap();
     assert_eq!(event.to_string(), "a message of 8 bytes arrived on own/topic");
     assert!(!format!("{event:?}").contains("secret"), "{event:?}");
     let Event::Message(Message { topic, payload, .. }) = event else { panic!("{event:?}") };
@@ -255,8 +308,12 @@ fn what_a_message_says_is_shown_nowhere() {
 
 #[test]
 fn a_status_is_what_the_machine_says_of_itself() {
-    let status = Status::of(&updater());
+    let status = Status::of(&client(), DEVICE).unwrap();
     assert_eq!(status.running, Version::new("1.0.0").unwrap());
     assert_eq!((status.state, status.offered, status.owed), (State::Idle, None, None));
-    assert_eq!(Status::of(&offered()).offered, Some(version()));
+    assert_eq!(status.to_string(), "version 1.0.0, not connected; no update");
+    assert!(Status::of(&connected(), DEVICE).unwrap().connected);
+    let status = Status::of(&offered(), DEVICE).unwrap();
+    assert_eq!(status.offered, Some(version()));
+    assert!(status.to_string().ends_with(", version 2.0.0, 0 of 16 bytes"), "{status}");
 }

@@ -87,7 +87,8 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
             if let adapter::DriverEvent::Message { ack, .. } = &event {
                 self.taken = *ack;
             }
-            if let Some(event) = Event::of(event, self.updater(), now(), |image| image) {
+            let client = self.driver.engine.client();
+            if let Some(event) = Event::of(event, client, now(), Some) {
                 return event;
             }
         }
@@ -117,7 +118,7 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
     /// The state of the update.
     #[must_use]
     pub fn status(&self) -> Status {
-        Status::of(self.updater())
+        Self::added(Status::of(self.driver.engine.client(), DeviceIndex::FIRST))
     }
 
     /// The running version.
@@ -132,9 +133,13 @@ impl<'d, N: Network + 'd> Updates<'d, N> {
         self.updater().offer()
     }
 
-    #[expect(clippy::expect_used, reason = "`Builder::start` adds the device")]
     fn updater(&self) -> &Updater {
-        self.driver.updater(DeviceIndex::FIRST).expect("the device")
+        Self::added(self.driver.updater(DeviceIndex::FIRST))
+    }
+
+    #[expect(clippy::expect_used, reason = "`Builder::start` adds the device")]
+    fn added<T>(found: Option<T>) -> T {
+        found.expect("the device")
     }
 }
 

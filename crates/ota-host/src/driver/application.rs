@@ -3,7 +3,7 @@
 use ota_proto::{Command, Misuse, QoS, Updater};
 #[allow(unused_imports, reason = "for the documentation")]
 use ota_wire::client;
-use ota_wire::client::DeviceIndex;
+use ota_wire::client::{Client, DeviceIndex};
 use ota_wire::mqtt::{AckId, ConnectLogin, PublishError, PublishHandle, SubId, SubscribeError};
 
 use crate::driver::clock::Clock;
@@ -34,6 +34,11 @@ impl<R: Runtime> Driver<R> {
     #[must_use]
     pub fn updater(&self, device: DeviceIndex) -> Option<&Updater> {
         self.engine.control.updater(device)
+    }
+
+    /// The client.
+    pub(super) fn client(&self) -> &Client {
+        self.engine.control.client()
     }
 
     /// Gives a command to a device's state machine:

@@ -70,6 +70,16 @@ impl BrokerLink {
         self.link == Some(link)
     }
 
+    /// Host and port.
+    pub(super) fn address(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
+    /// Whether the server accepted the login on this link.
+    pub(super) const fn is_accepted(&self) -> bool {
+        self.accepted
+    }
+
     /// Whether the next link is due.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.link.is_none() && self.reconnect.next() <= now

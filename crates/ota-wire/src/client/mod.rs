@@ -106,6 +106,18 @@ impl Client {
         self.devices.get_mut(device)
     }
 
+    /// The broker's host and port.
+    #[must_use]
+    pub fn broker(&self) -> (&str, u16) {
+        self.broker.address()
+    }
+
+    /// Whether the broker has accepted the login of this connection.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.broker.is_accepted()
+    }
+
     /// Publishes a message of the application. At QoS 1 it is kept across connections until it is
     /// acknowledged ([`ClientEvent::Published`]), or until it was sent in [`mqtt::SessionLimits::tries`]
     /// sessions without an acknowledgement ([`ClientEvent::GivenUp`]).

@@ -2,7 +2,7 @@
 
 use ota_proto::{Boot, Command, Md5, Misuse, QoS, Updater};
 use ota_wire::adapter;
-use ota_wire::client::{self, DeviceIndex, Effect, Input};
+use ota_wire::client::{self, Client, DeviceIndex, Effect, Input};
 use ota_wire::mqtt::{self, AckId, PublishError, PublishHandle, SubId, SubscribeError};
 use ota_wire::record::Recorder;
 
@@ -72,6 +72,11 @@ impl Control {
     /// changed.
     pub fn command(&mut self, device: DeviceIndex, command: Command) -> Result<(), Misuse> {
         self.engine.command(self.clock.now(), device, command)
+    }
+
+    /// The client.
+    pub(crate) fn client(&self) -> &Client {
+        self.engine.client()
     }
 
     /// A device's verified image, for an installer.

@@ -246,7 +246,6 @@ impl<U: Open> Builder<U> {
         let port = if self.secure { Region::TLS_PORT } else { Region::PLAIN_PORT };
         let named = || (self.region.broker(self.device.identity().product_id()), port);
         let (host, port) = self.broker.unwrap_or_else(named);
-        let broker = format!("{host}:{port}");
         let login = self.device.login(seed, Expiry::FAR).map_err(OpenError::AppId)?;
         let lasting = Arc::new(AtomicBool::new(false));
         let (mut client, mut options) = (self.client, self.options);
@@ -258,7 +257,7 @@ impl<U: Open> Builder<U> {
         let mut machine = self.machine;
         machine.seed = seed;
         driver.add_device(machine, version.as_str(), storage)?;
-        Ok(U::from_device(OneDevice::new(driver, version, broker, lasting)))
+        Ok(U::from_device(OneDevice::new(driver, lasting)))
     }
 }
 

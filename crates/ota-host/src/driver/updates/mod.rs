@@ -9,16 +9,21 @@
 
 mod builder;
 mod device;
-mod event;
 mod image;
 mod one_device;
 mod write;
 
 pub use builder::{Builder, OpenError};
 pub use device::Device;
-pub use event::{Event, Message};
 pub use image::NewImage;
-pub use one_device::{OneDevice, Open, Status};
+pub use one_device::{OneDevice, Open};
+
+/// An event. `Display` is a sentence for a log; `Debug` hides secrets and payloads.
+///
+/// An application must handle [`Event::Install`] and [`Event::Restart`], [`Event::Trial`] if it has
+/// a boot loader or two slots, and [`Event::Offered`] and [`Event::Ready`] if it has configured
+/// them. It may log the others.
+pub type Event = ota_wire::updates::Event<NewImage>;
 
 #[cfg(feature = "tls")]
 pub use crate::driver::tls::{BadTls, Certificate, Renewal, Tls};
@@ -37,3 +42,4 @@ pub use ota_wire::client::Disconnect;
 pub use ota_wire::mqtt::{PublishError, PublishHandle, SessionError, SubId, SubscribeError};
 #[doc(hidden)]
 pub use ota_wire::update_commands;
+pub use ota_wire::updates::{Message, Status};
