@@ -92,6 +92,7 @@ fn first_link(site: &Site) -> String {
     String::from_utf8(site.desk.read("data/first-link")).unwrap().trim().to_owned()
 }
 
+const NEXT: &str = "main .bar button[value=next]";
 const SEND: &str = "main form button[type=submit]";
 
 #[test]
@@ -160,10 +161,14 @@ fn firmware(site: &Site, browser: &Browser<'_>) {
 fn batch(site: &Site, browser: &Browser<'_>) {
     browser.click("nav.product a[href$='/batches']");
     browser.click("main p a.button");
-    browser.wait_for("1. Which version");
-    check(browser, "batch-new");
-    browser.click("button[value=preview]");
-    browser.wait_for("2 devices match now.");
+    browser.wait_for("Which version");
+    check(browser, "batch-new-1");
+    browser.click(NEXT);
+    browser.wait_for("Wave 1");
+    check(browser, "batch-new-2");
+    browser.click(NEXT);
+    browser.wait_for("Devices that match now: 2");
+    check(browser, "batch-new-3");
     browser.click("button[value=start]");
     browser.wait_for("Batch 1");
     browser.wait_in(".numbers .rest", "2");
@@ -222,6 +227,9 @@ fn without_scripts_every_page_is_read_and_every_form_is_sent() {
     browser.wait_in("table", "3000 bytes");
     browser.click("nav.product a[href$='/batches']");
     browser.click("main p a.button");
+    browser.click(NEXT);
+    browser.wait_for("Wave 1");
+    browser.click(NEXT);
     browser.click("button[value=start]");
     browser.wait_in(".numbers .rest", "1");
     browser.click("details.danger summary");

@@ -37,7 +37,7 @@ impl core::fmt::Debug for Form {
 
 impl Form {
     /// The most fields.
-    const MOST: usize = 200;
+    const MOST: usize = 500;
 
     /// Parses `application/x-www-form-urlencoded`.
     ///
@@ -48,7 +48,7 @@ impl Form {
         let mut fields = Vec::new();
         for pair in pairs {
             if fields.len() == Self::MOST {
-                return Err(Problem::new(Code::Invalid, "the form has more than 200 fields"));
+                return Err(Problem::new(Code::Invalid, "the form has more than 500 fields"));
             }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let text = |text: &str| decode(&text.replace('+', " "));
@@ -74,6 +74,23 @@ impl Form {
     #[must_use]
     pub fn some(&self, name: &str) -> Option<&str> {
         Some(self.get(name)).filter(|value| !value.is_empty())
+    }
+
+    /// The fields, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Sets a field.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.retain(|(of, _)| of != name);
+        self.push(name, value);
+    }
+
+    /// Gives each field another name, or drops it.
+    pub(crate) fn rename(&mut self, to: impl Fn(&str) -> Option<String>) {
+        let fields = core::mem::take(&mut self.0);
+        self.0 = fields.into_iter().filter_map(|(name, value)| Some((to(&name)?, value))).collect();
     }
 
     /// Adds a field.

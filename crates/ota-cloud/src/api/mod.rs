@@ -4,6 +4,7 @@
 //! [`OPERATIONS`] is the one table of calls: routing, authorisation and tests use it.
 
 mod batch;
+mod batch_form;
 mod budget;
 mod call;
 mod certificate;
@@ -27,6 +28,7 @@ mod view;
 pub use batch::{
     BatchChange, BatchDeviceView, BatchProgress, BatchView, Choice, NewBatch, ReasonView, WaveView,
 };
+pub use batch_form::{BatchForm, FieldError, FieldFault};
 pub use budget::Budget;
 pub use call::{Call, DeviceFilter, OPERATIONS, Op, Operation, Query, Scope, TaskFilter, find};
 #[cfg(feature = "table")]

@@ -9,7 +9,9 @@ use core::time::Duration;
 use ota_proto::Instant;
 use serde::{Deserialize, Serialize};
 
-pub use plan::{CampaignPlan, Gate, Pace, StopRule, Wave, Who, Window};
+pub use plan::{
+    CampaignPlan, Gate, Pace, PlanError, PlanFault, PlanPart, StopRule, Wave, WavePart, Who, Window,
+};
 pub use tally::{BatchRef, Slot, Tally, WaveCounts, count_name, count_prefix, read_count};
 
 /// A batch. It never sees its devices. It gets the number of devices in each state of each wave and

@@ -174,6 +174,101 @@ impl Window {
     }
 }
 
+/// A number of a plan that is not possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlanFault {
+    /// Where.
+    pub part: PlanPart,
+    /// Why.
+    pub why: PlanError,
+}
+
+/// A part of a plan. Waves and windows count from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanPart {
+    /// All waves.
+    Waves,
+    /// The end.
+    Ends,
+    /// A window.
+    Window(usize),
+    /// A wave.
+    Wave(usize, WavePart),
+}
+
+/// A part of a wave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WavePart {
+    /// Its devices.
+    Who,
+    /// The successes of its gate.
+    Successes,
+    /// The soak time of its gate.
+    Soak,
+    /// The failures of its stop rule.
+    Failures,
+    /// The percentage of its stop rule.
+    StopPercent,
+    /// The silent devices of its stop rule.
+    Silent,
+}
+
+impl PlanPart {
+    /// The field of a request.
+    const fn field(self) -> &'static str {
+        match self {
+            Self::Waves | Self::Wave(..) => "waves",
+            Self::Ends => "ends",
+            Self::Window(_) => "windows",
+        }
+    }
+}
+
+/// Why a number of a plan is not possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// More waves than a batch may have.
+    TooManyWaves,
+    /// The end is before the start.
+    EndsFirst,
+    /// The end is in the past.
+    IsOver,
+    /// No part of a week, or too many of them.
+    Window,
+    /// A wave without devices.
+    NoDevices,
+    /// A percentage that is not 1 to 100.
+    Percent,
+    /// A number and a percentage.
+    TwoNumbers,
+    /// Zero devices.
+    Zero,
+    /// A soak time over the longest.
+    LongSoak,
+}
+
+impl PlanError {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::TooManyWaves => "a batch has at most 20 waves",
+            Self::EndsFirst => "it ends before it starts",
+            Self::IsOver => "the time is over",
+            Self::Window => {
+                "at most 20, each with `days` 1 to 127, `from` before `until`, at most 1,440"
+            }
+            Self::NoDevices => "a wave of 0 devices",
+            Self::Percent => "a percentage is 1 to 100",
+            Self::TwoNumbers => "a gate has `successes` or `success_percent`",
+            Self::Zero => "a number of devices is 1 or more",
+            Self::LongSoak => "`soak` is at most 30 days",
+        }
+    }
+}
+
 impl CampaignPlan {
     /// Whether its windows allow devices to start and get offers.
     #[must_use]
@@ -201,26 +296,39 @@ impl CampaignPlan {
     /// # Errors
     /// The field at fault, and why.
     pub fn check(&self, now: Instant) -> Result<(), (&'static str, &'static str)> {
-        if self.waves.len() > Self::MOST_WAVES {
-            return Err(("waves", "a batch has at most 20 waves"));
-        }
-        if self.ends.is_some_and(|ends| ends <= self.starts.unwrap_or(now)) {
-            return Err(("ends", "it ends before it starts"));
-        }
-        if self.ends.is_some_and(|ends| ends <= now) {
-            return Err(("ends", "the time is over"));
-        }
-        if self.windows.len() > 20 || !self.windows.iter().all(Window::is_valid) {
-            let what =
-                "at most 20, each with `days` 1 to 127, `from` before `until`, at most 1,440";
-            return Err(("windows", what));
-        }
-        for wave in &self.waves {
-            wave.check()?;
-        }
-        Ok(())
+        self.faults(now).first().map_or(Ok(()), |fault| Err((fault.part.field(), fault.why.text())))
     }
 
+    /// Every number of it that is not possible.
+    #[must_use]
+    pub fn faults(&self, now: Instant) -> Vec<PlanFault> {
+        let mut faults = Vec::new();
+        let mut add = |part, why| faults.push(PlanFault { part, why });
+        if self.waves.len() > Self::MOST_WAVES {
+            add(PlanPart::Waves, PlanError::TooManyWaves);
+        }
+        if self.ends.is_some_and(|ends| ends <= self.starts.unwrap_or(now)) {
+            add(PlanPart::Ends, PlanError::EndsFirst);
+        } else if self.ends.is_some_and(|ends| ends <= now) {
+            add(PlanPart::Ends, PlanError::IsOver);
+        }
+        if self.windows.len() > Self::MOST_WINDOWS {
+            add(PlanPart::Window(Self::MOST_WINDOWS), PlanError::Window);
+        }
+        for (at, window) in self.windows.iter().enumerate() {
+            if !window.is_valid() {
+                add(PlanPart::Window(at), PlanError::Window);
+            }
+        }
+        for (at, wave) in self.waves.iter().enumerate() {
+            let faults = wave.faults().into_iter().flatten();
+            faults.for_each(|(part, why)| add(PlanPart::Wave(at, part), why));
+        }
+        faults
+    }
+
+    /// The most weekly windows of a batch.
+    pub const MOST_WINDOWS: usize = 20;
     /// The most waves of a batch.
     pub const MOST_WAVES: usize = 20;
     /// The longest soak time in seconds: 30 days.
@@ -228,32 +336,33 @@ impl CampaignPlan {
 }
 
 impl Wave {
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let percent = |value: Option<u8>| value.is_none_or(|value| (1..=100).contains(&value));
-        let some = |value: Option<u64>| value.is_none_or(|value| value > 0);
-        match &self.who {
-            Who::Count(0) => return Err(("waves", "a wave of 0 devices")),
-            Who::Percent(share) if !percent(Some(*share)) => {
-                return Err(("waves", "`percent` is 1 to 100"));
-            }
-            Who::Devices(names) if names.is_empty() => {
-                return Err(("waves", "a wave of 0 devices"));
-            }
-            _ => {}
-        }
-        if !percent(self.gate.success_percent) || !percent(self.stop.percent) {
-            return Err(("waves", "a percentage is 1 to 100"));
-        }
-        if self.gate.successes.is_some() && self.gate.success_percent.is_some() {
-            return Err(("waves", "a gate has `successes` or `success_percent`"));
-        }
-        if !some(self.gate.successes) || !some(self.stop.failures) || !some(self.stop.silent) {
-            return Err(("waves", "a number of devices is 1 or more"));
-        }
-        if self.gate.soak > CampaignPlan::MOST_SOAK {
-            return Err(("waves", "`soak` is at most 30 days"));
-        }
-        Ok(())
+    /// What is not possible of each of its parts.
+    fn faults(&self) -> [Option<(WavePart, PlanError)>; 7] {
+        let percent = |part, value: Option<u8>| {
+            let is_wrong = value.is_some_and(|value| !(1..=100).contains(&value));
+            is_wrong.then_some((part, PlanError::Percent))
+        };
+        let some = |part, value: Option<u64>| (value == Some(0)).then_some((part, PlanError::Zero));
+        let who = match &self.who {
+            Who::Count(0) => Some((WavePart::Who, PlanError::NoDevices)),
+            Who::Devices(names) if names.is_empty() => Some((WavePart::Who, PlanError::NoDevices)),
+            Who::Percent(0) => Some((WavePart::Who, PlanError::NoDevices)),
+            Who::Percent(share) => percent(WavePart::Who, Some(*share)),
+            _ => None,
+        };
+        let (gate, stop) = (&self.gate, &self.stop);
+        let both = gate.successes.is_some() && gate.success_percent.is_some();
+        let both = both.then_some((WavePart::Successes, PlanError::TwoNumbers));
+        let is_long = gate.soak > CampaignPlan::MOST_SOAK;
+        [
+            who,
+            percent(WavePart::Successes, gate.success_percent).or(both),
+            percent(WavePart::StopPercent, stop.percent),
+            some(WavePart::Successes, gate.successes),
+            some(WavePart::Failures, stop.failures),
+            some(WavePart::Silent, stop.silent),
+            is_long.then_some((WavePart::Soak, PlanError::LongSoak)),
+        ]
     }
 
     /// How many successes its gate needs; `None` if all its devices must have ended.

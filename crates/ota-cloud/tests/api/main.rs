@@ -2,6 +2,7 @@
 #![cfg(feature = "api")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
+mod batch_form;
 mod calls;
 mod people;
 

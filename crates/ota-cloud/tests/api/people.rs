@@ -140,7 +140,7 @@ fn a_form_is_decoded_and_names_are_encoded_as_pieces_of_a_path() {
     assert_eq!((form.raw("password"), form.get("none")), (" x ", ""));
     assert!(!format!("{form:?}").contains(" x "));
     assert!(Form::read("a=%FF").is_err());
-    assert!(Form::read(&"a=1&".repeat(201)).is_err());
+    assert!(Form::read(&"a=1&".repeat(501)).is_err());
     for name in ["a/b", "..", ".", "a b?c#d", "产品", "%2F", "<&>\"'"] {
         let piece = encode(name);
         assert!(

@@ -498,6 +498,11 @@ impl Api {
         self.0.public_url.as_deref()
     }
 
+    /// The time.
+    pub(crate) fn now(&self) -> Instant {
+        self.0.journal.clock.unix_micros()
+    }
+
     /// How long a peer may be silent.
     pub(crate) fn patience(&self) -> Duration {
         self.0.patience

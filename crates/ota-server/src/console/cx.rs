@@ -132,6 +132,12 @@ impl Cx {
         self.api.call(self.signed_in()?, ("GET", target), HeaderMap::new(), Body::empty()).await
     }
 
+    /// Asks the API something that needs a body, and changes nothing.
+    pub(super) async fn ask(&self, target: &str, body: &Value) -> Result<Value, Problem> {
+        let body = Body::from(body.to_string());
+        self.api.call(self.signed_in()?, ("POST", target), HeaderMap::new(), body).await
+    }
+
     /// Changes something through the API. A form that is sent twice is one call.
     pub(super) async fn send(
         &self,

@@ -10,9 +10,19 @@ pub(super) fn utc(micros: u64) -> String {
     format!("{day} {hour:02}:{minute:02}:{second:02}")
 }
 
+/// Seconds as hours, minutes and seconds: `1:05:00`.
+pub(super) fn span(seconds: u64) -> String {
+    format!("{}:{:02}:{:02}", seconds / 3_600, seconds % 3_600 / 60, seconds % 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_has_hours_minutes_and_seconds() {
+        assert_eq!((span(59).as_str(), span(363_665).as_str()), ("0:00:59", "101:01:05"));
+    }
 
     #[test]
     fn times_are_dates_of_the_calendar() {

@@ -404,11 +404,13 @@ async fn from_a_product_to_a_batch_by_forms() {
     admin.page("/console/products/A/firmware/1.0.0").await;
 
     let mut batch = vec![("do", "batch"), ("firmware", "1.0.0 mcu"), ("whom", "filter")];
-    batch.extend([("tag", "line:7"), ("go", "preview")]);
+    batch.extend([("tag", "line:7"), ("step", "2"), ("go", "next")]);
     let preview = admin.form("/console/products/A/batches/new", &batch).await;
-    assert!(text(&preview).contains("1 devices match now.") && text(&preview).contains("d1"));
+    let look = text(&preview);
+    assert!(look.contains("Devices that match now: 1") && look.contains("d1"), "{look}");
+    assert!(look.contains("does not stop it") && look.contains("10 %"), "{look}");
     check("preview", &preview);
-    batch[4].1 = "start";
+    batch[5].1 = "start";
     let started = admin.form("/console/products/A/batches/new", &batch).await;
     assert_eq!(location(&started), "/console/products/A/batches/1");
     let page = admin.page("/console/products/A/batches/1").await;
@@ -426,6 +428,110 @@ async fn from_a_product_to_a_batch_by_forms() {
     assert_eq!(admin.form(batch, &cancel).await.status, 303);
     assert!(admin.page("/console/products/A/batches").await.contains("cancelled"));
     assert!(admin.page("/console/audit").await.contains("CancelBatch"));
+}
+
+/// The fields of the form of a new batch, as a browser would send them again.
+fn carried(page: &str) -> Vec<(String, String)> {
+    let form = page.split("<ol class=\"wizard\">").nth(1).unwrap();
+    let fields = form.split("<input ").skip(1).filter_map(|rest| {
+        let rest = rest.split('>').next()?;
+        let of = |name: &str| rest.split(&format!("{name}=\"")).nth(1)?.split('"').next();
+        let is_box = rest.contains("checkbox") || rest.contains("radio");
+        let is_off = is_box && !rest.contains(" checked");
+        let value = of("value")?.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+        (!is_off).then_some((of("name")?.to_owned(), value))
+    });
+    fields.collect()
+}
+
+#[tokio::test]
+async fn a_new_batch_in_three_steps_says_beside_each_field_what_is_wrong() {
+    let site = Site::new().await;
+    let mut admin = Browser::admin(&site).await;
+    site.product("A", &["d1", "d2", "d3"]).await;
+    let key = format!("Authorization: Bearer {}\r\n", site.key);
+    site.raw("POST", "/products/A/firmware/1.0.0", &key, b"firmware").await.expect(201);
+    let new = "/console/products/A/batches/new";
+    let first = admin.page(new).await;
+    assert!(first.contains("Which devices") && !first.contains("Stop rule"));
+    let step = async |admin: &mut Browser<'_>, page: &str, more: &[(&str, &str)]| {
+        let mut fields = carried(page);
+        fields.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+        fields.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let fields: Vec<(&str, &str)> =
+            fields.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        let answer = admin.post(new, "http://h", &fields).await;
+        if answer.status != 303 {
+            check("step", &answer);
+        }
+        answer
+    };
+    // The first step.
+    let chosen = [("firmware", "1.0.0 mcu"), ("go", "next"), ("comment", "<spring>")];
+    let mut bad = chosen.to_vec();
+    bad.push(("whom", "filter"));
+    let answer = step(&mut admin, &first, &bad).await;
+    assert_eq!(answer.status, 400);
+    assert!(text(&answer).contains("Give at least one condition"), "{}", text(&answer));
+    let second = text(&step(&mut admin, &first, &chosen).await);
+    assert!(second.contains("Wave 1") && second.contains("value=\"&lt;spring&gt;\""), "{second}");
+    // Three waves.
+    let second = text(&step(&mut admin, &second, &[("go", "add-wave")]).await);
+    let second = text(&step(&mut admin, &second, &[("go", "add-wave"), ("w1-who", "count")]).await);
+    assert!(second.contains("Wave 3") && second.contains("Before the next wave"));
+    // Every bad input at once.
+    let bad = [
+        ("w1-who", "count"),
+        ("w1-some", "0"),
+        ("w2-who", "percent"),
+        ("w2-some", "101"),
+        ("w3-who", "rest"),
+        ("starts", "2099-01-02T00:00"),
+        ("ends", "2099-01-01T00:00"),
+        ("retries", "11"),
+        ("go", "next"),
+    ];
+    let answer = step(&mut admin, &second, &bad).await;
+    assert_eq!(answer.status, 400);
+    let page = text(&answer);
+    for (field, words) in [
+        ("w1-some", "A wave needs at least one device."),
+        ("w2-some", "A percentage is 1 to 100."),
+        ("ends", "It would end before it starts."),
+        ("retries", "This must be 0 to 10."),
+    ] {
+        let rest = page.split(&format!("name=\"{field}\"")).nth(1).unwrap();
+        let label = rest.split("</label>").next().unwrap();
+        assert!(
+            label.contains(words) && label.contains("aria-invalid=\"true\""),
+            "{field}: {label}"
+        );
+    }
+    // What only the API knows: three waves, of which the second has no device.
+    let good =
+        [("w1-some", "3"), ("w2-some", "30"), ("ends", ""), ("starts", ""), ("retries", "1")];
+    let mut fields = bad.to_vec();
+    fields.retain(|(name, _)| good.iter().all(|(other, _)| other != name));
+    fields.extend(good);
+    let answer = step(&mut admin, &second, &fields).await;
+    assert_eq!(answer.status, 400);
+    assert!(text(&answer).contains("wave 2 has no device"), "{}", text(&answer));
+    // The look, back, the look again, and the start.
+    let at = fields.iter().position(|(name, _)| *name == "w1-some").unwrap();
+    fields[at].1 = "1";
+    let look = text(&step(&mut admin, &second, &fields).await);
+    assert!(look.contains("Devices that match now: 3") && look.contains("stop"), "{look}");
+    assert!(site.get("/products/A/batches").await.expect(200)["batches"][0].is_null());
+    let back = text(&step(&mut admin, &look, &[("go", "back")]).await);
+    assert!(back.contains("value=\"30\"") && back.contains("Wave 3"), "{back}");
+    let started = step(&mut admin, &look, &[("go", "start")]).await;
+    assert_eq!(location(&started), "/console/products/A/batches/1");
+    let batch = site.get("/products/A/batches/1").await.expect(200);
+    assert_eq!(batch["waves"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        (&batch["waves"][0]["who"], &batch["comment"]),
+        (&"the first 1".into(), &"<spring>".into())
+    );
 }
 
 #[tokio::test]

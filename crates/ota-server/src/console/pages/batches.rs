@@ -1,16 +1,16 @@
 //! Batches.
 
 use maud::{Markup, html};
-use ota_cloud::api::{Form, Problem, Right, encode};
+use ota_cloud::api::{Problem, Right, encode};
 use serde_json::{Value, json};
 
 use super::super::Shown;
 use super::super::cx::{Cx, Next};
 use super::super::text::T;
-use super::super::view::{self, Input, number, of_product, rows, text};
-use super::{firmware, is_sure, unknown_action};
+use super::super::view::{self, number, of_product, rows, text};
+use super::{is_sure, unknown_action};
 
-fn path(product: &str) -> String {
+pub(super) fn path(product: &str) -> String {
     format!("/api/v1/products/{}/batches", encode(product))
 }
 
@@ -49,155 +49,6 @@ pub(super) async fn list(cx: &Cx, product: &str) -> Shown {
         @if next > 0 { p { a.button href={ (cx.path) "?after=" (next) } { (cx.t(T::NextPage)) } } }
     };
     Ok((cx.t(T::Batches).to_owned(), page))
-}
-
-/// The form, without a preview.
-pub(super) async fn new(cx: &Cx, product: &str) -> Shown {
-    cx.allowed(Right::Operate, product)?;
-    filled(cx, product, html! {}).await
-}
-
-async fn filled(cx: &Cx, product: &str, preview: Markup) -> Shown {
-    let released = firmware::released(cx, product).await?;
-    let page = html! {
-        (view::product_menu(cx, product))
-        @if released.is_empty() {
-            p.empty { a href=(of_product(product, "/firmware")) { (cx.t(T::NoReleased)) } }
-        } @else {
-            (preview)
-            (view::form(cx, "batch", &steps(cx, &released)))
-        }
-    };
-    Ok((cx.t(T::NewBatch).to_owned(), page))
-}
-
-fn steps(cx: &Cx, released: &[Value]) -> Markup {
-    let form = &cx.form;
-    let whom = form.some("whom").unwrap_or("all");
-    let radio = |value: &str, label: T| {
-        html! {
-            label.check {
-                input type="radio" name="whom" value=(value) checked[whom == value];
-                span { (cx.t(label)) }
-            }
-        }
-    };
-    let field = |name, label| Input::new(name, label).value(form.get(name)).optional();
-    html! {
-        fieldset { legend { (cx.t(T::StepWhat)) } (firmware::choice(cx, released)) }
-        fieldset {
-            legend { (cx.t(T::StepWhom)) }
-            (radio("all", T::AllDevices))
-            (radio("filter", T::ByFilter))
-            (field("prefix", T::BeginsWith).show(cx))
-            (field("tag", T::Tag).show(cx))
-            (view::lines(cx, "from_versions", T::FromVersions, form.raw("from_versions")))
-            (radio("names", T::ByNames))
-            (view::lines(cx, "devices", T::Devices, form.raw("devices")))
-        }
-        fieldset {
-            legend { (cx.t(T::StepHow)) }
-            (view::check(cx, "override", T::Override, false, form.get("override") == "yes"))
-            (view::check(cx, "confirm", T::AskFirst, false, form.get("confirm") == "yes"))
-            (field("timeout", T::TimeLimit).of("number", "off").show(cx))
-        }
-        div.bar {
-            button.quiet type="submit" name="go" value="preview" { (cx.t(T::Preview)) }
-            button type="submit" name="go" value="start" { (cx.t(T::StartBatch)) }
-        }
-    }
-}
-
-fn listed(text: &str) -> Vec<&str> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
-}
-
-/// The body of the call that a form is.
-fn body(form: &Form) -> Result<Value, Problem> {
-    let (version, module) = firmware::chosen(form)?;
-    let yes = |name: &str| form.get(name) == "yes";
-    let mut body = json!({
-        "version": version, "module": module,
-        "override": yes("override"), "confirm": yes("confirm"),
-    });
-    let Value::Object(fields) = &mut body else { return Ok(body) };
-    match form.get("whom") {
-        "names" => drop(fields.insert("devices".into(), json!(listed(form.raw("devices"))))),
-        "filter" => {
-            for name in ["prefix", "tag"] {
-                fields.extend(form.some(name).map(|value| (name.to_owned(), value.into())));
-            }
-            let versions = listed(form.raw("from_versions"));
-            fields.insert("from_versions".into(), json!(versions));
-        }
-        _ => drop(fields.insert("all".into(), true.into())),
-    }
-    if let Some(seconds) = form.some("timeout") {
-        let number = seconds.parse::<u64>();
-        let number = number.map_err(|_| Problem::field("timeout", "a number of seconds"))?;
-        fields.insert("timeout".into(), number.into());
-    }
-    Ok(body)
-}
-
-/// How many devices a preview counts at most.
-const COUNTED: usize = 100;
-
-/// Which devices match now: the first of them, and whether there are more.
-async fn matching(cx: &Cx, product: &str) -> Result<(Vec<String>, bool), Problem> {
-    let form = &cx.form;
-    if form.get("whom") == "names" {
-        let names = listed(form.raw("devices")).into_iter().map(str::to_owned).collect();
-        return Ok((names, false));
-    }
-    let mut filters = String::new();
-    let mut versions = Vec::new();
-    if form.get("whom") == "filter" {
-        for name in ["prefix", "tag"] {
-            if let Some(value) = form.some(name) {
-                filters.push_str(&format!("&{name}={}", encode(value)));
-            }
-        }
-        let (_, module) = firmware::chosen(form)?;
-        versions = listed(form.raw("from_versions"))
-            .into_iter()
-            .map(|version| format!("&version={}&module={}", encode(version), encode(&module)))
-            .collect();
-    }
-    if versions.is_empty() {
-        versions.push(String::new());
-    }
-    let (mut names, mut more) = (Vec::new(), false);
-    for version in versions {
-        let devices = format!("/api/v1/products/{}/devices", encode(product));
-        let answer = cx.get(&format!("{devices}?limit={COUNTED}{filters}{version}")).await?;
-        names.extend(rows(&answer, "devices").iter().map(|one| text(one, "name").to_owned()));
-        more |= !text(&answer, "next").is_empty();
-    }
-    Ok((names, more))
-}
-
-/// The devices of a preview that are shown by name.
-const NAMED: usize = 10;
-
-pub(super) async fn begin(cx: &Cx, product: &str) -> Result<Next, Problem> {
-    let body = body(&cx.form)?;
-    if cx.form.get("go") == "start" {
-        let batch = cx.send("POST", &path(product), &body).await?;
-        let number = number(&batch, "batch");
-        return Ok(Next::To(of_product(product, &format!("/batches/{number}"))));
-    }
-    let (names, more) = matching(cx, product).await?;
-    let count = names.len().to_string();
-    let first: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
-    let preview = html! {
-        div.done role="status" {
-            p { (cx.fill(if more { T::PreviewMany } else { T::PreviewCount }, &[&count])) }
-            p.soft { (first.join(", ")) @if names.len() > NAMED { " …" } }
-        }
-    };
-    let (title, page) = filled(cx, product, preview).await?;
-    Ok(Next::Page(title, page))
 }
 
 pub(super) async fn show(cx: &Cx, product: &str, batch: &str) -> Shown {

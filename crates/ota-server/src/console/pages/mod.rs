@@ -6,7 +6,9 @@ mod devices;
 mod entry;
 mod firmware;
 mod keys;
+mod new_batch;
 mod people;
+mod plan;
 mod products;
 
 use axum::body::Body;
@@ -36,7 +38,7 @@ pub(super) async fn show(cx: &mut Cx, route: &Route) -> Result<Next, Problem> {
         Route::FirmwareList(product) => firmware::list(cx, product).await?,
         Route::Firmware(product, version) => firmware::show(cx, product, version).await?,
         Route::Batches(product) => batches::list(cx, product).await?,
-        Route::NewBatch(product) => batches::new(cx, product).await?,
+        Route::NewBatch(product) => new_batch::show(cx, product).await?,
         Route::Batch(product, batch) => batches::show(cx, product, batch).await?,
         Route::Refused(product) => devices::refused(cx, product).await?,
         _ => return Err(Problem::new(Code::UnknownPath, "there is nothing at this path")),
@@ -59,7 +61,7 @@ pub(super) async fn act(cx: &mut Cx, route: &Route) -> Result<Next, Problem> {
         Route::Devices(product) => devices::act(cx, product).await,
         Route::Device(product, name) => device::act(cx, product, name).await,
         Route::Firmware(product, version) => firmware::act(cx, product, version).await,
-        Route::NewBatch(product) => batches::begin(cx, product).await,
+        Route::NewBatch(product) => new_batch::act(cx, product).await,
         Route::Batch(product, batch) => batches::act(cx, product, batch).await,
         _ => Err(Problem::new(Code::BadMethod, "this page takes no form")),
     }
