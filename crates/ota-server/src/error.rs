@@ -9,7 +9,6 @@ use ota_cloud::{CatalogError, CloudError, TaskError};
 use ota_store::seal::SealError;
 use ota_store::{ImageError, StoreError};
 
-use crate::api::KeyError;
 use crate::cycle::{CommandError, Refused};
 
 /// The service did not start. The environment is at fault.
@@ -192,5 +191,60 @@ impl From<CommandError> for HandleError {
             CommandError::Refused(why) => why.into(),
             CommandError::Store(why) => Self::Store(why),
         }
+    }
+}
+
+/// Why there is no key: the environment's fault.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The file of the first key cannot be read or written.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file belongs to another user, others may read it, or it contains no key.
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// The fault.
+        why: &'static str,
+    },
+    /// The state is in memory, and no file for the first key was named.
+    NoFile,
+    /// The data folder cannot be used.
+    Data(StoreError),
+    /// The master key cannot be used.
+    Key(SealError),
+    /// The system provides no random bytes.
+    NoRandom,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, source } => {
+                write!(f, "the first API key, {}: {source}", path.display())
+            }
+            Self::Unfit { path, why } => {
+                write!(f, "the first API key, {}: {why}", path.display())
+            }
+            Self::NoFile => f.write_str(
+                "the state is in memory: name a file in which the first API key is written",
+            ),
+            Self::Data(why) => why.fmt(f),
+            Self::Key(why) => why.fmt(f),
+            Self::NoRandom => f.write_str("the system provides no random bytes for an API key"),
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+impl From<StoreError> for KeyError {
+    fn from(why: StoreError) -> Self {
+        Self::Data(why)
     }
 }

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ota_proto::Instant;
 
-use super::log::{Journal, What};
+use super::journal::Journal;
+use super::log::What;
 use ota_cloud::endpoint::Event;
 use ota_cloud::fault::FaultPlan;
 use ota_cloud::relay::{Line, Relay};

@@ -16,7 +16,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use super::log::{Journal, What};
+use super::journal::Journal;
+use super::log::What;
 use super::store::{CHANGED, Image, Shelf, Source};
 use super::stream::{Stream, push_out};
 use ota_cloud::fault::FaultPlan;

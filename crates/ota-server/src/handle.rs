@@ -11,9 +11,10 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::clock::Clock;
 use super::cycle;
+use super::cycle::Cloud;
 use super::error::HandleError;
 use super::firmware;
-use super::hub::{Cloud, Hub, Input};
+use super::hub::{Hub, Input};
 use super::log::{Entry, Log};
 use super::store::{Image, Source};
 use ota_cloud::login::Proof;

@@ -15,15 +15,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use mqttbytes::QoS;
 use ota_proto::{Identity, Instant};
-use ota_store::{Store, StoreError};
+use ota_store::StoreError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::batches::{self, Turns};
 use super::clock::Clock;
-use super::cycle::{self, Engine, Publish, Refused};
+use super::cycle::{self, Cloud, Publish, Refused};
+use super::journal::Journal;
 use super::keys::Keys;
-use super::log::{Journal, Payload, What};
+use super::listen::ConnId;
+use super::log::{Payload, What};
 use super::outbox;
 use super::push::{Message, Push};
 use super::refused::Refusals;
@@ -35,12 +38,6 @@ use ota_cloud::login::{self, Known};
 use ota_cloud::{CloudError, Firmware};
 
 pub(super) use alerts::Around;
-
-/// The number of a connection; never reused.
-pub(super) type ConnId = u64;
-
-/// The cloud over the chosen store.
-pub(super) type Cloud = Engine<Box<dyn Store>>;
 
 /// A function to run on the hub between two turns, at a moment of the cloud's time.
 pub(super) type Command = Box<dyn FnOnce(&mut Hub, Instant) + Send>;
@@ -156,18 +153,15 @@ pub(super) struct Chores {
     /// The cached index of the stored answers of each key, as far as it was read: when each
     /// expires, and its row.
     pub(super) answers: BTreeMap<String, BTreeSet<(u64, String)>>,
-    /// The last turn of a batch.
-    turn: u64,
+    turns: Turns,
     /// When old events and lines of the audit are removed next.
     tidy: Instant,
 }
 
 impl Chores {
-    /// The next turn of a batch. It is later than every turn before it, including those before a
-    /// restart.
+    /// The number of the next step of a batch.
     pub(super) fn turn(&mut self, now: Instant) -> u64 {
-        self.turn = self.turn.saturating_add(1).max(now.as_micros() / 1_000);
-        self.turn
+        self.turns.next(now)
     }
 }
 
@@ -643,7 +637,7 @@ impl Hub {
         if self.cloud.due_batch(now).is_none() || !self.is_time() {
             return;
         }
-        match super::api::go_on(&mut self.cloud, (now, self.chores.turn(now))) {
+        match batches::go_on(&mut self.cloud, (now, self.chores.turn(now))) {
             Ok(Some(outcome)) => {
                 self.works();
                 self.registered(outcome);

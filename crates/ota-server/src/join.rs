@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::hub::{Input, Verdict};
-use crate::log::{Journal, What};
+use crate::journal::Journal;
+use crate::log::What;
 use crate::push::{Message, Push};
 use crate::stream::{self, Stream, push_out};
 use crate::tls::ClientTls;

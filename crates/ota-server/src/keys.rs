@@ -7,8 +7,8 @@ use ota_store::audit::AuditKey;
 use ota_store::seal::{MasterKey, Ring, SealError};
 use ota_store::{Commit, Sealed, SecretId, SecretWrite, Store, StoreError};
 
+use crate::cycle::Cloud;
 use crate::error::StartError;
-use crate::hub::Cloud;
 use crate::random;
 
 /// The master keys at hand.

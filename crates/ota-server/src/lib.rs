@@ -36,8 +36,10 @@
 )]
 
 mod api;
+mod batches;
 mod clock;
 mod console;
+mod cookies;
 pub mod cycle;
 mod disk;
 mod error;
@@ -48,6 +50,7 @@ mod handle;
 mod hooks;
 mod hub;
 mod join;
+mod journal;
 mod keys;
 mod listen;
 mod log;
@@ -64,6 +67,7 @@ mod tls;
 mod tls;
 mod vitals;
 mod watched;
+mod web;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -79,9 +83,9 @@ use faults::Faults;
 use firmware::Firmware;
 use hub::{BrokerLink, Hub};
 use join::{FromHub, Way};
+use journal::Journal;
 use keys::Keys;
 use listen::{Door, Share};
-use log::Journal;
 use ota_cloud::broker::Broker;
 use ota_cloud::endpoint;
 use ota_cloud::fault::FaultPlan;
@@ -91,8 +95,8 @@ use ota_store::{DataFolder, ImageName, Images, Memory, Sqlite, Store, StoreError
 use vitals::Listener;
 use watched::Watched;
 
-pub use api::{KeyError, add_key, admin_link};
-pub use error::{HandleError, StartError};
+pub use api::{add_key, admin_link};
+pub use error::{HandleError, KeyError, StartError};
 pub use handle::{Handle, NewFirmware};
 pub use hooks::Webhooks;
 pub use hub::Point;
@@ -292,7 +296,7 @@ impl Service {
         let faults = Faults::new(&plan, journal.clone());
         let images = firmware::Images::new(plan, signer, clock, patience, shelf.clone());
         // No device is connected yet, so there is nobody to notify.
-        api::finish(&mut cloud, clock.unix_micros())?;
+        batches::finish(&mut cloud, clock.unix_micros())?;
         if let Some(folder) = &state.images {
             api::sweep(&mut cloud, folder, clock.unix_micros())?;
             serve_again(cloud.listed()?, folder, &images)?;
@@ -364,7 +368,7 @@ fn settings(config: &ServiceConfig, signer: &UrlSigner, clock: Clock, joins: boo
     }
 }
 
-fn configure(cloud: &mut hub::Cloud, config: &ServiceConfig, events: u64) -> hub::Around {
+fn configure(cloud: &mut cycle::Cloud, config: &ServiceConfig, events: u64) -> hub::Around {
     cloud.allow_unknown(config.anonymous);
     cloud.tell_all(config.log_messages);
     cloud.keep_events(config.events.unwrap_or(events));
@@ -580,7 +584,7 @@ impl Prepared {
             tasks.spawn(api.hooks().run(stop.clone()));
             let (journal, stop, halt) = (journal.clone(), stop.clone(), stop.clone());
             tasks.spawn(listen::run(door, journal, stop, move |client, peer, _| {
-                api::serve(client.stream, peer, api.clone(), halt.clone())
+                web::serve(client.stream, peer, api.clone(), halt.clone())
             }));
         }
         tasks.spawn(listen::run(http, journal, stop, move |client, peer, _| {

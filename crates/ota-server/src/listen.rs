@@ -10,11 +10,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::hub::ConnId;
-use super::log::{Journal, What};
+use super::journal::Journal;
+use super::log::What;
 use super::stream::{self, Peer};
 use super::tls::Acceptor;
 use super::vitals::Listener;
+
+/// The number of a connection; never reused.
+pub(super) type ConnId = u64;
 
 /// What a listener needs to take connections.
 #[derive(Debug)]

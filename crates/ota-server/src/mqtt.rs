@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::faults::Faults;
-use super::hub::{ConnId, Input, Link};
+use super::hub::{Input, Link};
+use super::listen::ConnId;
 use super::outbox;
 use super::push::{Message, Push};
 use super::stream::{Peer, Stream};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::log::Journal;
+use super::journal::Journal;
 use super::stream::{Peer, Stream};
 
 /// Nobody has one: the feature `tls` is off.

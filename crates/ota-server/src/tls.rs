@@ -18,7 +18,8 @@ use tokio::time::sleep;
 use tokio_rustls::{TlsAcceptor, TlsConnector, rustls};
 use tokio_util::sync::CancellationToken;
 
-use super::log::{Journal, What};
+use super::journal::Journal;
+use super::log::What;
 use super::stream::{Peer, Socket, Stream};
 
 /// What the listeners show and whom they take.

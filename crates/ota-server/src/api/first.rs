@@ -1,6 +1,5 @@
 //! The first key: whoever can read the file or the data folder can have one.
 
-use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -8,68 +7,14 @@ use std::path::{Path, PathBuf};
 
 use ota_cloud::api::{AdminLink, Key, KeyText, LinkFor, NewKey, Person, Role};
 use ota_store::private::{self, Unfit};
-use ota_store::seal::{self, Ring, SealError};
+use ota_store::seal::{self, Ring};
 use ota_store::{Commit, DataFolder, Item, Kind, Read, SecretWrite, Sqlite, Store, StoreError};
 
 use super::keys::all;
 use crate::clock::{self, Clock};
+use crate::error::KeyError;
 use crate::keys::{Keys, key_place};
 use crate::random;
-
-/// Why there is no key: the environment's fault.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum KeyError {
-    /// The file of the first key cannot be read or written.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The file belongs to another user, others may read it, or it contains no key.
-    Unfit {
-        /// The file.
-        path: PathBuf,
-        /// The fault.
-        why: &'static str,
-    },
-    /// The state is in memory, and no file for the first key was named.
-    NoFile,
-    /// The data folder cannot be used.
-    Data(StoreError),
-    /// The master key cannot be used.
-    Key(SealError),
-    /// The system provides no random bytes.
-    NoRandom,
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { path, source } => {
-                write!(f, "the first API key, {}: {source}", path.display())
-            }
-            Self::Unfit { path, why } => {
-                write!(f, "the first API key, {}: {why}", path.display())
-            }
-            Self::NoFile => f.write_str(
-                "the state is in memory: name a file in which the first API key is written",
-            ),
-            Self::Data(why) => why.fmt(f),
-            Self::Key(why) => why.fmt(f),
-            Self::NoRandom => f.write_str("the system provides no random bytes for an API key"),
-        }
-    }
-}
-
-impl std::error::Error for KeyError {}
-
-impl From<StoreError> for KeyError {
-    fn from(why: StoreError) -> Self {
-        Self::Data(why)
-    }
-}
 
 /// Creates a key in a data folder that no service uses. The text is shown only this once.
 ///

@@ -33,38 +33,31 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Extension, Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::response::Response;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use ota_cloud::api::{self, Call, Caller, Code, Grant, KeyText, Once, Op, Problem, Query};
 use ota_cloud::batch::Batch;
 use ota_proto::Instant;
 use ota_store::{Kind, NewAudit, Read, Store, StoreError};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tokio_io_timeout::TimeoutStream;
-use tokio_util::sync::CancellationToken;
 
 use crate::handle::Handle;
 use crate::hooks::{Hooks, Webhooks};
 use crate::hub::Hub;
+use crate::journal::Journal;
 use crate::keys::Keys;
-use crate::log::{Journal, What};
-use crate::random;
+use crate::log::What;
 use crate::store::Image;
-use crate::stream::Stream;
-use crate::{ApiConfig, console};
+use crate::{ApiConfig, cookies};
 use known::Known;
 pub(crate) use known::Ticket;
 use limits::{Budgets, Places};
 use reply::Reply;
 
-pub(crate) use batches::{finish, go_on};
-pub use first::{KeyError, add_key, admin_link};
+pub use first::{add_key, admin_link};
 pub(crate) use first::{first_key, first_link};
 pub(crate) use vendor::sweep;
 
@@ -74,8 +67,6 @@ const MAX_JSON: usize = 64 * 1024;
 const MAX_LIST: usize = 256 * 1024;
 /// The largest batch in bytes: the names of as many devices as one may have.
 const MAX_NAMES: usize = 8 << 20;
-/// The largest head of a request in bytes.
-const MAX_HEAD: usize = 16 * 1024;
 
 /// The most images in memory that are no firmware yet.
 const MOST_HELD: usize = 4;
@@ -160,68 +151,22 @@ impl std::fmt::Debug for Api {
     }
 }
 
-/// Serves one connection until it ends or the service stops.
-pub(crate) async fn serve(stream: Stream, peer: SocketAddr, api: Api, stop: CancellationToken) {
-    let (patience, journal) = (api.0.patience, api.0.journal.clone());
-    let router = Router::new().fallback(answer).layer(Extension(peer)).with_state(api);
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(patience));
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(patience)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
-    tokio::select! {
-        ended = connection => if let Some(error) = ended.err().filter(|error| !error.is_timeout()) {
-            journal.write(None, What::Closed { peer, why: error.to_string() });
-        },
-        () = stop.cancelled() => {}
-    }
-}
-
-/// Answers a request. It runs to its end even if the client disconnects, so that a complete upload
-/// gets its row.
-async fn answer(
-    State(api): State<Api>,
-    Extension(peer): Extension<SocketAddr>,
-    mut request: Request,
-) -> Response {
-    let id = request_id();
-    let value = HeaderValue::from_str(&id).ok();
-    // In place of the caller's, so that calls of the console have it, too.
-    request.headers_mut().remove(ID);
-    request.headers_mut().extend(value.clone().map(|value| (ID, value)));
-    let mut response = route(api, peer, request, id).await;
-    response.headers_mut().extend(value.map(|value| (ID, value)));
-    response
-}
-
 /// The header with the id of the request.
-const ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// An id for a request: in its answer, its line of the log, and its line of the audit. It has the
-/// vendor's form.
-fn request_id() -> String {
-    let bytes: [u8; 16] = random().unwrap_or_default();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let part = |at: usize, end: usize| hex.get(at..end).unwrap_or_default();
-    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
-}
+pub(crate) const ID: HeaderName = HeaderName::from_static("x-request-id");
 
 fn id_of(headers: &HeaderMap) -> String {
     headers.get(ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
 }
 
-async fn route(api: Api, peer: SocketAddr, request: Request, id: String) -> Response {
+/// Answers a call of REST or of the vendor's API, an upload, or a question about the service's
+/// health.
+pub(crate) async fn answer(api: Api, peer: SocketAddr, request: Request, id: String) -> Response {
     let request = match health::answer(&api, peer, request, &id).await {
         Ok(response) => return response,
         Err(other) => other,
     };
     if request.uri().path() == "/" {
         return vendor::answer(api, peer, request, id).await;
-    }
-    if console::is_at(request.uri().path()) {
-        return console::answer(api, peer, request, id).await;
     }
     let for_run = api.clone();
     let run = tokio::spawn(async move {
@@ -452,7 +397,7 @@ impl Api {
         let value = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let key = value("authorization").and_then(KeyText::of_header).map(Ticket::Key);
         let page = || {
-            let session = console::session_of(headers, self.is_secure())?;
+            let session = cookies::session_of(headers, self.is_secure())?;
             let shown = value("x-form-token").is_some_and(|token| session.takes(token));
             shown.then_some(Ticket::Session(session))
         };

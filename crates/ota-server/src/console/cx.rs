@@ -10,8 +10,9 @@ use ota_cloud::api::{Caller, Code, Form, Problem, Right, SessionText};
 use serde_json::Value;
 
 use super::text::{Lang, T};
-use super::{cookies, language, view};
+use super::{language, view};
 use crate::api::{Api, Ticket};
+use crate::cookies;
 use crate::random;
 
 /// What follows a form.

@@ -3,7 +3,6 @@
 //! works without the script, which adds live pages and the progress of uploads.
 
 mod assets;
-mod cookies;
 mod cx;
 mod live;
 mod pages;
@@ -23,8 +22,8 @@ use maud::Markup;
 use ota_cloud::api::{Code, Form, Problem, is_own_origin};
 
 use crate::api::{Api, Ticket};
+use crate::cookies;
 use crate::log::What;
-pub(crate) use cookies::session_of;
 use cx::{Cx, Next};
 use route::Route;
 use text::Lang;

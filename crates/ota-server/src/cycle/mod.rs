@@ -187,6 +187,9 @@ pub struct Outcome {
     pub written: usize,
 }
 
+/// The cloud over a store that is chosen at the start.
+pub(crate) type Cloud = Engine<Box<dyn Store>>;
+
 /// The cloud over a store. It has no clock: each turn gets the time, which is not before that of
 /// the last one; [`Instant::ZERO`] is the Unix epoch.
 #[derive(Debug)]

@@ -5,10 +5,12 @@ use ota_cloud::batch::Batch;
 use ota_cloud::campaign::{CampaignInput, CampaignState, CloseReason};
 use ota_proto::Instant;
 
-use super::{find, rider_counts, row, step, target};
+use super::{find, target};
 use crate::api::Failed;
+use crate::batches::{rider_counts, row, step};
+use crate::cycle::Cloud;
 use crate::cycle::Rider;
-use crate::hub::{Cloud, Hub};
+use crate::hub::Hub;
 
 /// A person's command to a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,12 +9,13 @@ use ota_cloud::campaign::{
     CampaignPlan, CampaignState, CloseReason, Gate, Pace, PauseReason, StopRule, Wave, Who, Window,
 };
 use ota_cloud::sign::UrlSigner;
-use ota_cloud::{CloudConfig, Firmware, NotOffered, Retries, TaskOptions};
-use ota_proto::Md5;
-use ota_store::{DataFolder, Memory, Sqlite};
+use ota_cloud::{CloudConfig, Firmware, NotOffered, Retries, Status, TaskOptions};
+use ota_proto::{Identity, Md5};
+use ota_store::{DataFolder, Memory, Sqlite, Store};
 
 use super::*;
-use crate::cycle::{Engine, tallies};
+use crate::batches::{Pages, add, go_on};
+use crate::cycle::{Engine, Input, tallies};
 
 const PRODUCT: &str = "TESTPROD01";
 const SECOND: u64 = 1_000_000;
@@ -117,7 +118,7 @@ impl World {
         batch.arrange(plan, &Default::default()).unwrap();
         let (mut rider, now) = (Rider::default(), at(seconds));
         self.turn += 1;
-        add_to(&self.cloud, (now, self.turn), &mut batch, &mut rider).unwrap();
+        add(&self.cloud, (now, self.turn), &mut batch, &mut rider).unwrap();
         self.cloud.put_rider(rider).unwrap();
         self.cloud.note_batch(now, &batch, 0).unwrap();
         batch.number

@@ -11,10 +11,9 @@ use ota_cloud::{Device, EventKind, Status, Task};
 use ota_proto::Instant;
 use ota_store::{DeviceKey, EventQuery, Filter, Kind, Query, Read, StoreError};
 
-use super::pages::Pages;
-use super::read_batch;
 use crate::api::Api;
 use crate::api::limits::Place;
+use crate::batches::{Pages, read_batch};
 use crate::cycle::tallies;
 
 /// Events of a device per read, and the most reads, for a task that is not its last.

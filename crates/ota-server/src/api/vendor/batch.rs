@@ -8,7 +8,8 @@ use ota_cloud::{Module, Retries, TaskOptions};
 use ota_store::{Filter, Store, VersionFilter};
 
 use super::*;
-use crate::api::batches::{self, advance, all_known, find, read_batch, target};
+use crate::api::batches::{self, all_known, find, target};
+use crate::batches::{advance, entry_of, read_batch};
 use crate::cycle::{CommandError, Input};
 
 /// The module of a request.
@@ -293,7 +294,7 @@ pub(super) async fn act(
             let read = hub.cloud.store().read();
             let batch = find_of(read, who.grant.product(), &version, task)?;
             let seen = hub.cloud.device(&identity)?.ok_or_else(Problem::unknown_device)?;
-            let entry = batches::entry_of(hub.cloud.store().read(), &batch, &device)?;
+            let entry = entry_of(hub.cloud.store().read(), &batch, &device)?;
             let entry = entry.ok_or_else(|| {
                 let what = "the device is not in the task";
                 ApiError::new(Code::DeviceFirmwareTaskNotExist, what)

@@ -12,7 +12,7 @@ use super::*;
 use crate::api::Problem;
 use crate::api::firmware::{enlist, place, receive};
 use crate::api::reply::Reply;
-use crate::hub::Cloud;
+use crate::cycle::Cloud;
 use crate::store::Image;
 
 /// The prefix of the path of every PUT.

@@ -5,10 +5,10 @@ use std::ops::Range;
 use ota_cloud::batch::{Batch, Entry};
 use ota_store::{Item, Kind, Read, StoreError};
 
-use crate::api::corrupt;
+use super::corrupt;
 
 /// The rows of a batch that is not stored yet.
-pub(super) fn new_rows(batch: &mut Batch) -> Result<Vec<Item>, StoreError> {
+pub(crate) fn new_rows(batch: &mut Batch) -> Result<Vec<Item>, StoreError> {
     let pieces = batch.take_pieces().into_iter().enumerate();
     pieces.map(|(at, piece)| row(batch, at, &piece, 0)).collect()
 }
@@ -20,7 +20,7 @@ fn row(batch: &Batch, at: usize, piece: &[Entry], rev: u64) -> Result<Item, Stor
 }
 
 /// Some devices of a batch, for changes.
-pub(super) struct Pages(Vec<Page>);
+pub(crate) struct Pages(Vec<Page>);
 
 struct Page {
     at: usize,
@@ -32,7 +32,7 @@ struct Page {
 
 impl Pages {
     /// Reads the rows of the devices at these places of a batch.
-    pub(super) fn read(
+    pub(crate) fn read(
         read: &dyn Read,
         batch: &Batch,
         range: Range<usize>,
@@ -56,12 +56,12 @@ impl Pages {
     }
 
     /// The device at a place of the batch.
-    pub(super) fn get(&self, index: usize) -> Option<&Entry> {
+    pub(crate) fn get(&self, index: usize) -> Option<&Entry> {
         self.0.get(self.page(index)?)?.entries.get(index % Batch::PIECE)
     }
 
     /// The same, for a change.
-    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Entry> {
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Entry> {
         let at = self.page(index)?;
         let page = self.0.get_mut(at)?;
         page.is_changed = true;
@@ -69,12 +69,12 @@ impl Pages {
     }
 
     /// The size of the rows in bytes.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.0.iter().map(|page| page.size).fold(0, usize::saturating_add)
     }
 
     /// The place of a device of these.
-    pub(super) fn find(&self, name: &str) -> Option<usize> {
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
         self.0.iter().find_map(|page| {
             let within = page.entries.iter().position(|entry| entry.name == name)?;
             Some(page.at.saturating_mul(Batch::PIECE).saturating_add(within))
@@ -82,7 +82,7 @@ impl Pages {
     }
 
     /// The rows that changed, to be committed.
-    pub(super) fn rows(&self, batch: &Batch) -> Result<Vec<Item>, StoreError> {
+    pub(crate) fn rows(&self, batch: &Batch) -> Result<Vec<Item>, StoreError> {
         let changed = self.0.iter().filter(|page| page.is_changed);
         changed.map(|page| row(batch, page.at, &page.entries, page.rev)).collect()
     }

@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use ota_cloud::api::SessionText;
 
 /// The chosen language.
-pub(super) const LANGUAGE: &str = "ota-language";
+pub(crate) const LANGUAGE: &str = "ota-language";
 
 /// The cookie of a session.
 const fn session(secure: bool) -> &'static str {
@@ -17,7 +17,7 @@ const fn form(secure: bool) -> &'static str {
 }
 
 /// A cookie of a request.
-pub(super) fn get(headers: &HeaderMap, name: &str) -> Option<String> {
+pub(crate) fn get(headers: &HeaderMap, name: &str) -> Option<String> {
     let values = headers.get_all("cookie").into_iter().filter_map(|value| value.to_str().ok());
     let mut pairs = values.flat_map(|value| value.split(';'));
     pairs.find_map(|pair| {
@@ -32,22 +32,22 @@ pub(crate) fn session_of(headers: &HeaderMap, secure: bool) -> Option<SessionTex
 }
 
 /// The secret of a form before signing in.
-pub(super) fn form_of(headers: &HeaderMap, secure: bool) -> Option<SessionText> {
+pub(crate) fn form_of(headers: &HeaderMap, secure: bool) -> Option<SessionText> {
     SessionText::parse(&get(headers, form(secure))?)
 }
 
 /// Sets the session; `None` ends it.
-pub(super) fn set_session(text: Option<&SessionText>, secure: bool) -> String {
+pub(crate) fn set_session(text: Option<&SessionText>, secure: bool) -> String {
     set(session(secure), text.map_or("", SessionText::reveal), secure)
 }
 
 /// Sets the secret of a form.
-pub(super) fn set_form(text: &SessionText, secure: bool) -> String {
+pub(crate) fn set_form(text: &SessionText, secure: bool) -> String {
     set(form(secure), text.reveal(), secure)
 }
 
 /// Sets the language.
-pub(super) fn set_language(word: &str, secure: bool) -> String {
+pub(crate) fn set_language(word: &str, secure: bool) -> String {
     format!("{}; Max-Age=31536000", set(LANGUAGE, word, secure))
 }
 
