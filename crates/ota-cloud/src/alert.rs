@@ -1,5 +1,11 @@
 //! What an operator should act on, decided from what a service sees of itself.
 
+use serde_json::json;
+
+use crate::api::to_json;
+use crate::batch::Batch;
+use crate::campaign::{CampaignState, CloseReason, PauseReason};
+
 /// The part of a disk, in percent, from which on it counts as almost full.
 const FULL: u64 = 90;
 /// The part below which it has room again: a disk at the limit is not told of again and again.
@@ -17,11 +23,16 @@ pub enum Alert {
     Disk,
     /// The certificate of the listeners ends within 14 days.
     Certificate,
+    /// A batch was stopped by its rule.
+    Batch,
+    /// A webhook is off, because it failed for a day.
+    Webhook,
 }
 
 impl Alert {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Store, Self::Disk, Self::Certificate];
+    pub const ALL: [Self; 5] =
+        [Self::Store, Self::Disk, Self::Certificate, Self::Batch, Self::Webhook];
 
     /// The name for programs: `disk`.
     #[must_use]
@@ -30,6 +41,8 @@ impl Alert {
             Self::Store => "store",
             Self::Disk => "disk",
             Self::Certificate => "certificate",
+            Self::Batch => "batch",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -45,6 +58,10 @@ pub struct Sight {
     pub disk: Option<(u64, u64)>,
     /// The end of the certificate, in seconds since 1970.
     pub certificate: Option<u64>,
+    /// Whether a batch that is not over is paused by its stop rule.
+    pub batch: bool,
+    /// Whether a webhook is off.
+    pub webhook: bool,
 }
 
 /// An alert that began or ended.
@@ -57,6 +74,57 @@ pub struct News {
     pub raised: bool,
     /// For people.
     pub text: String,
+    /// The batch that it is about: its product and its number.
+    pub batch: Option<(String, u32)>,
+}
+
+impl News {
+    /// The kind of the event that tells of it.
+    pub const KIND: &'static str = "alert";
+
+    /// An alert of the whole cloud.
+    #[must_use]
+    pub const fn new(alert: Alert, raised: bool, text: String) -> Self {
+        Self { alert, raised, text, batch: None }
+    }
+
+    /// What a step of a batch tells, which was in this state before.
+    #[must_use]
+    pub fn of_batch(before: CampaignState, batch: &Batch) -> Option<Self> {
+        let (was, is) = (stopped(before), stopped(batch.campaign.state()));
+        let (product, number) = (batch.product.clone(), batch.number);
+        let what = match (was, is) {
+            (false, true) if batch.campaign.is_closed() => "was cancelled by its stop rule",
+            (false, true) => "was paused by its stop rule",
+            (true, false) if batch.campaign.is_closed() => "is over",
+            (true, false) => "goes on",
+            _ => return None,
+        };
+        let text = format!("batch {number} of {product} {what}");
+        Some(Self { batch: Some((product, number)), ..Self::new(Alert::Batch, is, text) })
+    }
+
+    /// The event that tells of it, as JSON.
+    #[must_use]
+    pub fn body(&self) -> Vec<u8> {
+        let mut body = json!({
+            "kind": Self::KIND, "alert": self.alert.name(), "raised": self.raised,
+            "text": self.text,
+        });
+        if let (Some((_, number)), Some(fields)) = (&self.batch, body.as_object_mut()) {
+            fields.insert("batch".to_owned(), (*number).into());
+        }
+        to_json(&body)
+    }
+}
+
+/// Whether a stop rule stopped a batch that is in this state.
+#[must_use]
+pub const fn stopped(state: CampaignState) -> bool {
+    matches!(
+        state,
+        CampaignState::Paused(PauseReason::StopRule) | CampaignState::Closed(CloseReason::StopRule)
+    )
 }
 
 /// The alerts that began and did not end.
@@ -72,7 +140,8 @@ impl Alerts {
         self.raised.get(alert as usize).copied().unwrap_or(false)
     }
 
-    /// Decides what began and what ended.
+    /// Decides what began and what ended. What happens to a batch or a webhook is told where it is
+    /// written: here it only counts as raised.
     pub fn look(&mut self, sight: &Sight) -> Vec<News> {
         let mut news = Vec::new();
         for alert in Alert::ALL {
@@ -81,14 +150,16 @@ impl Alerts {
                 Alert::Store => sight.store.as_ref().map(|why| format!("the store refuses: {why}")),
                 Alert::Disk => disk(sight, was),
                 Alert::Certificate => certificate(sight),
+                Alert::Batch => sight.batch.then(String::new),
+                Alert::Webhook => sight.webhook.then(String::new),
             };
             let is = found.is_some();
             if let Some(place) = self.raised.get_mut(alert as usize) {
                 *place = is;
             }
-            if was != is {
+            if was != is && !matches!(alert, Alert::Batch | Alert::Webhook) {
                 let text = found.unwrap_or_else(|| ended(alert).to_owned());
-                news.push(News { alert, raised: is, text });
+                news.push(News::new(alert, is, text));
             }
         }
         news
@@ -116,6 +187,7 @@ const fn ended(alert: Alert) -> &'static str {
         Alert::Store => "the store works again",
         Alert::Disk => "the disk of the data folder has room again",
         Alert::Certificate => "the certificate was renewed",
+        Alert::Batch | Alert::Webhook => "",
     }
 }
 

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use ota_cloud::alert::{Alert, News};
 use ota_cloud::api::EventView;
 use ota_cloud::api::hook::{self, Hook, Net};
 use ota_proto::Instant;
 use ota_proto::url::Url;
-use ota_store::{Event, EventQuery, Item, Kind, NewEvent, Read, StoreError};
-use serde_json::json;
+use ota_store::{Event, EventQuery, Item, Kind, Read, StoreError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::Notify;
@@ -28,8 +28,12 @@ use crate::tls::ClientTls;
 const SOON: Duration = Duration::from_millis(100);
 /// The most events of a delivery.
 const MOST: usize = 50;
-/// How long a delivery may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The most events that are looked at for one delivery.
+const PAGE: usize = 500;
+/// The most deliveries of a webhook before the others are looked at again.
+const ROUND: usize = 20;
+/// How many addresses of a name are tried.
+const ADDRESSES: usize = 4;
 /// How often webhooks are looked at, and while there is none.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -42,6 +46,8 @@ pub struct Webhooks {
     pub tls: Option<ClientTls>,
     /// The first pause after a failure; each further one doubles it, up to an hour. Default 10 s.
     pub pause: Duration,
+    /// How long a delivery may take. Default 10 s.
+    pub patience: Duration,
 }
 
 impl Default for Webhooks {
@@ -50,7 +56,8 @@ impl Default for Webhooks {
         let tls = ClientTls::new(None).ok();
         #[cfg(not(feature = "tls"))]
         let tls = None;
-        Self { allow: Vec::new(), tls, pause: Duration::from_secs(10) }
+        let ten = Duration::from_secs(10);
+        Self { allow: Vec::new(), tls, pause: ten, patience: ten }
     }
 }
 
@@ -88,6 +95,7 @@ impl Hooks {
             let hooks = self.read(all).await.unwrap_or_default();
             let rest = if hooks.is_empty() { REST.1 } else { REST.0 };
             let now = self.0.handle.clock.unix_micros();
+            self.passed().retain(|id, _| hooks.iter().any(|hook| hook.id == *id));
             for hook in hooks.into_iter().filter(|hook| hook.is_due(now)) {
                 if busy.insert(hook.id.clone()) {
                     let (hooks, id) = (self.clone(), hook.id.clone());
@@ -130,23 +138,36 @@ impl Hooks {
         self.0.passed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Delivers the next events of a webhook.
-    async fn step(&self, hook: Hook) {
-        let after = hook.cursor.max(self.passed().get(&hook.id).copied().unwrap_or(0));
-        let query = EventQuery { after, device: None };
-        let Some(events) = self.read(move |read| read.events(&query, MOST)).await else { return };
-        let Some(last) = events.last().map(|event| event.seq) else { return };
-        let wants = |event: &&Event| hook.wants(&event.what.product, &event.what.kind);
-        let wanted: Vec<&Event> = events.iter().filter(wants).collect();
-        if wanted.is_empty() {
-            self.passed().insert(hook.id.clone(), last);
-            return;
+    /// Delivers events of a webhook until none is left, a delivery fails, or it had many.
+    async fn step(&self, mut hook: Hook) {
+        for _ in 0..ROUND {
+            let after = hook.cursor.max(self.passed().get(&hook.id).copied().unwrap_or(0));
+            let query = EventQuery { after, device: None };
+            let Some(events) = self.read(move |read| read.events(&query, PAGE)).await else {
+                return;
+            };
+            let Some(last) = events.last().map(|event| event.seq) else { return };
+            let wants = |event: &&Event| hook.wants(&event.what.product, &event.what.kind);
+            let wanted: Vec<&Event> = events.iter().filter(wants).take(MOST).collect();
+            let upto = match wanted.last() {
+                Some(event) if wanted.len() == MOST => event.seq,
+                Some(_) => last,
+                None => {
+                    self.passed().insert(hook.id.clone(), last);
+                    continue;
+                }
+            };
+            let views = wanted.iter().map(|Event { seq, what }| {
+                EventView::new(*seq, what.at, (&what.product, &what.name), &what.body)
+            });
+            let tried = self.deliver(&hook, &views.collect::<Vec<_>>()).await;
+            let failed = tried.is_err();
+            self.note(hook.id.clone(), Some(upto), tried).await;
+            if failed {
+                return;
+            }
+            hook.delivered(upto);
         }
-        let views = wanted.iter().map(|Event { seq, what }| {
-            EventView::new(*seq, what.at, (&what.product, &what.name), &what.body)
-        });
-        let tried = self.deliver(&hook, &views.collect::<Vec<_>>()).await;
-        self.note(hook.id, Some(last), tried).await;
     }
 
     /// Sends a test. Success also switches a webhook on again.
@@ -172,11 +193,11 @@ impl Hooks {
         };
         let unix = self.0.handle.clock.wall();
         let made = hook.delivery(&secret, unix, events).map_err(str::to_owned)?;
-        match timeout(PATIENCE, self.post(&hook.url, &made.request)).await {
+        match timeout(self.0.reach.patience, self.post(&hook.url, &made.request)).await {
             Ok(Ok(status @ 200..=299)) => Ok(status),
             Ok(Ok(status)) => Err(format!("the answer is {status}")),
             Ok(Err(why)) => Err(why),
-            Err(_) => Err("no answer within 10 s".to_owned()),
+            Err(_) => Err(format!("no answer within {:?}", self.0.reach.patience)),
         }
     }
 
@@ -186,14 +207,12 @@ impl Hooks {
         let found = lookup_host((url.host, url.port)).await;
         let found: Vec<SocketAddr> = found.map_err(|_| "its name has no address")?.collect();
         // For each try: what a name leads to may change.
-        let address = found.first().copied().ok_or("its name has no address")?;
         if !found.iter().all(|address| hook::may_reach(address.ip(), &self.0.reach.allow)) {
             let why =
                 "it leads to an address inside: only listed ones are reached (--webhook-allow)";
             return Err(why.to_owned());
         }
-        let socket =
-            TcpStream::connect(address).await.map_err(|why| format!("no connection: {why}"))?;
+        let socket = self.connect(&found).await?;
         let mut stream: Stream = match &self.0.reach.tls {
             _ if !url.tls => Box::new(socket),
             Some(tls) => match tls.connect(url.host, socket).await {
@@ -217,6 +236,20 @@ impl Hooks {
         Err("the answer is incomplete".to_owned())
     }
 
+    /// Connects to the first address of a name that answers. They were all checked.
+    async fn connect(&self, found: &[SocketAddr]) -> Result<TcpStream, String> {
+        let mut why = "its name has no address".to_owned();
+        let share = self.0.reach.patience.checked_div(4).unwrap_or_default();
+        for address in found.iter().take(ADDRESSES) {
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(socket)) => return Ok(socket),
+                Ok(Err(error)) => why = format!("no connection: {error}"),
+                Err(_) => "no connection: it does not answer".clone_into(&mut why),
+            }
+        }
+        Err(why)
+    }
+
     /// Stores what a try came to. A webhook that was removed meanwhile stays so.
     async fn note(&self, id: String, upto: Option<u64>, tried: Tried) {
         let pause = self.0.reach.pause;
@@ -236,20 +269,24 @@ fn note(
     let now = hub.now();
     let Some(item) = hub.cloud.store().read().item(Kind::HOOK, id)? else { return Ok(()) };
     let Ok(mut hook) = Hook::from_bytes(&item.body) else { return Ok(()) };
-    let off = match tried {
-        Ok(_) => {
-            hook.delivered(upto.unwrap_or(hook.cursor));
-            false
-        }
-        Err(why) => hook.failed(now, pause, why),
-    };
+    let (was_off, now_off) = (
+        hook.off,
+        match tried {
+            Ok(_) => {
+                hook.delivered(upto.unwrap_or(hook.cursor));
+                false
+            }
+            Err(why) => hook.failed(now, pause, why),
+        },
+    );
     let body = hook.to_bytes().map_err(|why| StoreError::Corrupt { why: why.to_string() })?;
     let mut rider = Rider { items: vec![Item { body, ..item }], ..Rider::default() };
-    if off {
-        let body = json!({ "kind": "webhook-off", "webhook": id }).to_string().into_bytes();
-        let (at, kind) = (now.as_micros(), "webhook-off".to_owned());
-        let (product, name) = (String::new(), String::new());
-        rider.events.push(NewEvent { at, product, name, kind, body });
+    if now_off {
+        let text = format!("webhook {id} is off: every delivery failed for 24 hours");
+        rider.alerts.push((now, News::new(Alert::Webhook, true, text)));
+    } else if was_off && !hook.off {
+        let text = format!("webhook {id} is on again");
+        rider.alerts.push((now, News::new(Alert::Webhook, false, text)));
     }
     hub.cloud.put_rider(rider)
 }

@@ -6,6 +6,7 @@ mod pages;
 
 use std::ops::Range;
 
+use ota_cloud::alert::News;
 use ota_cloud::batch::{Batch, Entry};
 use ota_cloud::campaign::{
     BatchRef, CampaignChange, CampaignInput, Scale, Slot, count_name, count_prefix,
@@ -143,7 +144,8 @@ pub(crate) fn advance(
         cloud.note_batch(now, &batch, turn)?;
         return Ok((cloud.is_batch_due(now, id), Outcome::default()));
     }
-    let outcome = write(cloud, now, (&mut batch, (item.rev, wake)), (&mut pages, &inputs))?;
+    let news = News::of_batch(before.campaign.state(), &batch);
+    let outcome = write(cloud, now, (&mut batch, (item.rev, wake), news), (&mut pages, &inputs))?;
     let begun = (before.begun..batch.begun).filter_map(|at| pages.get(at));
     let names: Vec<&str> = begun.map(|entry| entry.name.as_str()).collect();
     cloud.end_waiting(&batch, names);
@@ -155,11 +157,12 @@ pub(crate) fn advance(
 fn write(
     cloud: &mut Cloud,
     now: Instant,
-    (batch, (rev, wake)): (&mut Batch, (u64, Option<u64>)),
+    (batch, (rev, wake), news): (&mut Batch, (u64, Option<u64>), Option<News>),
     (pages, inputs): (&mut Pages, &[(Identity, Input)]),
 ) -> Result<Outcome, StoreError> {
+    let alerts: Vec<_> = news.map(|news| (now, news)).into_iter().collect();
     let rows = |batch: &Batch, pages: &Pages| {
-        let mut rider = Rider::default();
+        let mut rider = Rider { alerts: alerts.clone(), ..Rider::default() };
         rider_counts(batch, &mut rider);
         rider.items.extend(pages.rows(batch)?);
         rider.items.push(row(batch, (rev, wake))?);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ota_cloud::alert::News;
 use ota_cloud::device::Write;
 use ota_cloud::{CloudError, Device, EventKind};
 use ota_proto::{Identity, Instant};
@@ -24,8 +25,8 @@ pub struct Rider {
     pub audit: Vec<NewAudit>,
     /// Differences of counts.
     pub counts: BTreeMap<String, i64>,
-    /// Events of no device.
-    pub events: Vec<NewEvent>,
+    /// What an operator should know.
+    pub alerts: Vec<(Instant, News)>,
     /// Tags of devices that the same turn creates.
     pub tags: BTreeMap<Identity, BTreeMap<String, String>>,
     /// Those of them that must not log in.
@@ -33,7 +34,8 @@ pub struct Rider {
 }
 
 impl Rider {
-    pub(super) fn mount(self, commit: &mut Commit) {
+    /// Adds it to a commit, and returns the alerts to tell once that is durable.
+    pub(super) fn mount(self, commit: &mut Commit) -> Vec<News> {
         commit.secrets.extend(self.secrets);
         commit.items.extend(self.items);
         commit.gone_items.extend(self.gone_items);
@@ -42,8 +44,16 @@ impl Rider {
             let count = commit.counts.entry(name).or_default();
             *count = count.saturating_add(by);
         }
-        commit.events.extend(self.events);
+        commit.events.extend(self.alerts.iter().map(|(at, news)| alert(*at, news)));
+        self.alerts.into_iter().map(|(_, news)| news).collect()
     }
+}
+
+/// The event of an alert. One of a batch is of its product, any other is of the whole cloud.
+pub(crate) fn alert(at: Instant, news: &News) -> NewEvent {
+    let product = news.batch.as_ref().map(|(product, _)| product.clone()).unwrap_or_default();
+    let (name, kind) = (String::new(), News::KIND.to_owned());
+    NewEvent { at: at.as_micros(), product, name, kind, body: news.body() }
 }
 
 /// A change of a device.
@@ -165,7 +175,7 @@ impl<S: Store> Engine<S> {
             kept.tags = tags;
         }
         of.note(Write::Now);
-        rider.mount(&mut commit);
+        let alerts = rider.mount(&mut commit);
         if let Err(why) = self.write_one(now, &mut of, &mut commit) {
             if let Some((identity, kept)) = of.undone() {
                 self.kept.insert(identity, kept);
@@ -176,6 +186,7 @@ impl<S: Store> Engine<S> {
         self.keep_one(of.done(now));
         self.forget();
         outcome.written = 1;
+        self.told.extend(alerts);
         Ok(outcome)
     }
 
@@ -268,12 +279,13 @@ impl<S: Store> Engine<S> {
             commit.counts.insert(tasks(identity, task), -1);
         }
         commit.events.extend(work::journal(now, identity, &EventKind::Removed));
-        rider.mount(&mut commit);
+        let alerts = rider.mount(&mut commit);
         if let Err(why) = self.store.commit(&commit) {
             self.forget_old(identity, &why);
             return Err(why.into());
         }
         self.count(&commit);
+        self.told.extend(alerts);
         self.forget_one(identity);
         self.online.remove(identity);
         self.bad.remove(&key);
@@ -287,10 +299,22 @@ impl<S: Store> Engine<S> {
     /// What the store refuses; nothing is changed.
     pub fn put_rider(&mut self, rider: Rider) -> Result<(), StoreError> {
         let mut commit = Commit::default();
-        rider.mount(&mut commit);
+        let alerts = rider.mount(&mut commit);
         self.store.commit(&commit)?;
         self.count(&commit);
+        self.told.extend(alerts);
         Ok(())
+    }
+
+    /// What an operator should know, since the last call.
+    pub fn take_told(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// Whether a batch that is not over is paused by its stop rule.
+    #[must_use]
+    pub fn is_batch_stopped(&self) -> bool {
+        self.batches.are_some_stopped()
     }
 
     pub(super) fn count(&mut self, commit: &Commit) {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ota_cloud::alert::stopped;
 use ota_cloud::batch::Batch;
 use ota_cloud::campaign::{
     Campaign, CampaignInput, CampaignState, CloseReason, Hold, Scale, Tally, WaveCounts,
@@ -23,6 +24,13 @@ const MOST: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub(super) struct LiveBatches(BTreeMap<String, Live>);
+
+impl LiveBatches {
+    /// Whether a stop rule paused one of them.
+    pub(super) fn are_some_stopped(&self) -> bool {
+        self.0.values().any(|live| stopped(live.campaign.state()))
+    }
+}
 
 #[derive(Debug)]
 struct Live {

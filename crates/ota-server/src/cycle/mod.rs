@@ -19,6 +19,7 @@ use std::fmt;
 use std::time::Duration;
 
 use batch::{Batch, Found, Memory};
+use ota_cloud::alert::News;
 use ota_cloud::campaign::count_name;
 use ota_cloud::device::{self, BadState, Context, DeviceInput, Effect};
 use ota_cloud::{
@@ -28,6 +29,7 @@ use ota_cloud::{
 use ota_proto::{Identity, Instant};
 use ota_store::{Commit, DeviceKey, EventQuery, Store, StoreError};
 
+pub(crate) use edit::alert;
 pub use edit::{Edit, Rider, Seen};
 pub use gather::{GATHER, MOST, gather};
 pub(crate) use live::tallies;
@@ -208,6 +210,8 @@ pub struct Engine<S> {
     disabled: u64,
     /// Additional changes for the next turn's commit.
     rider: Rider,
+    /// What an operator should know and was not told yet.
+    told: Vec<News>,
     kept: Memory,
     /// Those of them with changes that are not in their rows, by the deadline for writing.
     late: BTreeSet<(Instant, Identity)>,
@@ -243,6 +247,7 @@ impl<S: Store> Engine<S> {
             gone: u32::try_from(count(GONE)).unwrap_or(0),
             disabled: u64::try_from(count(DISABLED)).unwrap_or(0),
             rider: Rider::default(),
+            told: Vec::new(),
             kept: Memory::default(),
             late: BTreeSet::new(),
             bad: BTreeSet::new(),
@@ -396,9 +401,11 @@ impl<S: Store> Engine<S> {
                 let _ = self.apply(now, slot, of, DeviceInput::Woken, &mut next, &mut outcome);
             }
         }
-        if outcome.answers.iter().all(Result::is_ok) {
-            self.rider.clone().mount(&mut next.commit);
-        }
+        let alerts = if outcome.answers.iter().all(Result::is_ok) {
+            self.rider.clone().mount(&mut next.commit)
+        } else {
+            Vec::new()
+        };
         if let Err(why) = self.write(now, &mut batch, &mut next) {
             for (identity, kept) in batch.undone() {
                 self.kept.insert(identity, kept);
@@ -408,6 +415,7 @@ impl<S: Store> Engine<S> {
         outcome.written = next.commit.devices.len();
         // It is durable from here on.
         self.count(&next.commit);
+        self.told.extend(alerts);
         self.hand_out(now, &batch, &mut next, &mut outcome);
         self.keep(now, batch);
         Ok(outcome)

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use ota_cloud::alert::{Alert, Alerts, News, Sight};
 use ota_store::{Commit, NewEvent, Store as _};
-use serde_json::json;
 
 use super::*;
 use crate::ServiceConfig;
 use crate::disk::Disk;
+use crate::hooks;
 
 /// Events that could not be written yet. An alert of the store is one of them.
 const MOST: usize = 100;
@@ -43,6 +43,12 @@ impl Hub {
     /// Looks whether an operator should act.
     pub(super) fn look_around(&mut self) {
         let now = self.clock.now();
+        for News { alert, raised, text, .. } in self.cloud.take_told() {
+            self.journal.write(None, What::Alert { alert, raised, text });
+            self.news.send_replace(());
+            // Whether another one lasts is looked for at once.
+            self.around.next = now;
+        }
         if now < self.around.next {
             return;
         }
@@ -54,6 +60,9 @@ impl Hub {
             store: vitals.store_trouble().map(str::to_owned),
             disk: disk.map(|disk| (disk.free, disk.all)),
             certificate: Some(vitals.certificate_end.get()).filter(|end| *end > 0),
+            batch: self.cloud.is_batch_stopped(),
+            webhook: hooks::all(self.cloud.store().read())
+                .is_ok_and(|hooks| hooks.iter().any(|hook| hook.off)),
         };
         for news in self.around.alerts.look(&sight) {
             self.raise(news);
@@ -65,13 +74,11 @@ impl Hub {
         self.write_alerts();
     }
 
-    fn raise(&mut self, News { alert, raised, text, .. }: News) {
-        let body = json!({ "kind": KIND, "alert": alert.name(), "raised": raised, "text": text });
-        let (at, body) = (self.now().as_micros(), body.to_string().into_bytes());
-        let (product, name, kind) = (String::new(), String::new(), KIND.to_owned());
+    fn raise(&mut self, news: News) {
         if self.around.unwritten.len() < MOST {
-            self.around.unwritten.push(NewEvent { at, product, name, kind, body });
+            self.around.unwritten.push(cycle::alert(self.now(), &news));
         }
+        let News { alert, raised, text, .. } = news;
         self.journal.write(None, What::Alert { alert, raised, text });
     }
 
@@ -88,6 +95,3 @@ impl Hub {
         }
     }
 }
-
-/// The kind of the event.
-const KIND: &str = "alert";

@@ -1,5 +1,6 @@
 //! A person's commands to a batch.
 
+use ota_cloud::alert::News;
 use ota_cloud::api::{Code, Problem};
 use ota_cloud::batch::Batch;
 use ota_cloud::campaign::{CampaignInput, CampaignState, CloseReason};
@@ -65,6 +66,7 @@ pub(super) fn apply(
         return Err(changed(&batch).into());
     }
     check(cloud, &batch, act)?;
+    let before = batch.campaign.state();
     let input = match act {
         Act::Pause => Some(CampaignInput::Pause),
         Act::Resume => Some(CampaignInput::Resume),
@@ -88,6 +90,7 @@ pub(super) fn apply(
         _ => {}
     }
     rider_counts(&batch, rider);
+    rider.alerts.extend(News::of_batch(before, &batch).map(|news| (now, news)));
     let is_over = batch.campaign.is_closed() && !batch.is_due();
     rider.items.push(row(&batch, (item.rev, Some(turn).filter(|_| !is_over)))?);
     Ok(batch)

@@ -8,6 +8,7 @@ mod tests;
 mod walk;
 
 use ota_cloud::TaskError;
+use ota_cloud::alert::News;
 use ota_cloud::api::{Code, Grant, Problem};
 use ota_cloud::batch::Batch;
 use ota_cloud::campaign::CampaignInput;
@@ -91,7 +92,9 @@ pub(super) fn end(
     (batch, item): (&mut Batch, &Item),
     rider: &mut Rider,
 ) -> Result<(), StoreError> {
+    let before = batch.campaign.state();
     let _ = step(&hub.cloud, now, CampaignInput::Cancel, batch, 0)?;
+    rider.alerts.extend(News::of_batch(before, batch).map(|news| (now, news)));
     batch.lets_run = false;
     batch.cancel(now);
     let turn = hub.chores.turn(now);

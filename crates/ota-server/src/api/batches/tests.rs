@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use ota_cloud::alert::Alert;
 use ota_cloud::batch::Mode;
 use ota_cloud::campaign::{
     CampaignPlan, CampaignState, CloseReason, Gate, Pace, PauseReason, StopRule, Wave, Who, Window,
@@ -11,7 +12,7 @@ use ota_cloud::campaign::{
 use ota_cloud::sign::UrlSigner;
 use ota_cloud::{CloudConfig, Firmware, NotOffered, Retries, Status, TaskOptions};
 use ota_proto::{Identity, Md5};
-use ota_store::{DataFolder, Memory, Sqlite, Store};
+use ota_store::{DataFolder, EventQuery, Memory, Sqlite, Store};
 
 use super::*;
 use crate::batches::{Pages, add, go_on};
@@ -250,6 +251,16 @@ fn after_the_report_that_trips_a_stop_rule_nobody_starts_and_nothing_is_offered(
     for number in &numbers {
         assert_eq!(world.state(*number), CampaignState::Paused(PauseReason::StopRule));
     }
+    // An operator is told of each, once, by an event in the commit that stops it.
+    let told = world.cloud.take_told();
+    assert!(told.iter().all(|news| news.alert == Alert::Batch && news.raised), "{told:?}");
+    assert_eq!(told.len(), numbers.len());
+    let query = EventQuery { after: 0, device: None };
+    let events = world.cloud.store().read().events(&query, 10_000).unwrap();
+    let alerts = events.iter().filter(|event| event.what.kind == "alert");
+    assert!(alerts.clone().all(|event| event.what.product == PRODUCT));
+    assert_eq!(alerts.count(), numbers.len());
+    assert!(world.cloud.is_batch_stopped());
     // Neither later reports nor time draw an offer.
     for seconds in [3, 10, 20, 100] {
         let inputs = (0..200).step_by(10).map(|first| (first + 4, version("1.0.0")));
@@ -259,6 +270,10 @@ fn after_the_report_that_trips_a_stop_rule_nobody_starts_and_nothing_is_offered(
     // A process that starts anew holds them as well.
     assert!(world.act(101, numbers[0], Act::Pause).is_err());
     world.act(101, numbers[0], Act::Resume).ok().unwrap();
+    let told = world.cloud.take_told();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].text, format!("batch {} of {PRODUCT} goes on", numbers[0]));
+    assert!(!told[0].raised);
     // Open offers are pushed at once, and two start for the two that failed.
     assert_eq!(world.put(101, vec![]), [2, 3, 4, 5, 6]);
 }
