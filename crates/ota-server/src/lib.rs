@@ -86,6 +86,7 @@ use join::{FromHub, Way};
 use journal::Journal;
 use keys::Keys;
 use listen::{Door, Share};
+use ota_cloud::api::hook::Net;
 use ota_cloud::broker::Broker;
 use ota_cloud::endpoint;
 use ota_cloud::fault::FaultPlan;
@@ -201,6 +202,9 @@ pub struct ApiConfig {
     pub old_signatures: bool,
     /// Shows the metrics to anybody, without a key. Default no.
     pub open_metrics: bool,
+    /// The proxies whose `X-Forwarded-For` or `Forwarded` says whom a request is from. Default none:
+    /// the peer of the connection counts.
+    pub trusted_proxies: Vec<Net>,
 }
 
 impl ApiConfig {
@@ -214,6 +218,7 @@ impl ApiConfig {
             public_url: None,
             old_signatures: false,
             open_metrics: false,
+            trusted_proxies: Vec::new(),
         }
     }
 }

@@ -48,6 +48,7 @@ async fn answer(
 ) -> Response {
     let id = request_id();
     let value = HeaderValue::from_str(&id).ok();
+    let peer = api.client(peer, &mut request);
     // In place of the caller's, so that calls of the console have it, too.
     request.headers_mut().remove(ID);
     request.headers_mut().extend(value.clone().map(|value| (ID, value)));

@@ -343,6 +343,10 @@ pub(crate) struct Serve {
     /// front.
     #[arg(long, value_name = "URL", requires = "api")]
     pub(crate) api_public_url: Option<String>,
+    /// A proxy in front of the API, or a network of them: whom a request is from is then what its
+    /// X-Forwarded-For or Forwarded says. May be repeated.
+    #[arg(long = "trusted-proxy", value_name = "NET", requires = "api", value_parser = net)]
+    pub(crate) trusted_proxies: Vec<Net>,
     /// A network inside, like 10.1.0.0/16, or an address, that webhooks may reach. May be repeated.
     /// Public addresses always may.
     #[arg(long, value_name = "NET", requires = "api", value_parser = net)]

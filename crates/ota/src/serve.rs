@@ -160,6 +160,7 @@ fn api(args: &Serve) -> Option<ApiConfig> {
     api.public_url.clone_from(&args.api_public_url);
     api.old_signatures = args.api_old_signatures;
     api.open_metrics = args.api_open_metrics;
+    api.trusted_proxies.clone_from(&args.trusted_proxies);
     Some(api)
 }
 

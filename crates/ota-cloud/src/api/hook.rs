@@ -267,7 +267,9 @@ impl Net {
         (bits <= most).then_some(Self { base, bits })
     }
 
-    fn has(&self, of: IpAddr) -> bool {
+    /// Whether an address is in it.
+    #[must_use]
+    pub fn has(&self, of: IpAddr) -> bool {
         let mask = |width: u32| {
             let rest = width.saturating_sub(u32::from(self.bits));
             u128::MAX.checked_shl(rest).unwrap_or(0)

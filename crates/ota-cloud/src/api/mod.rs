@@ -21,6 +21,7 @@ mod openapi;
 mod person;
 mod problem;
 mod product;
+mod proxy;
 mod schema;
 mod session;
 mod view;
@@ -55,6 +56,7 @@ pub use product::{
     ChangeRegistration, NewProduct, ProductSecret, ProductView, Registering, Registration,
     RegistrationView, Settings, Studio, product_id,
 };
+pub use proxy::client;
 pub use session::{AdminLink, Attempts, LinkFor, Session, SessionText, is_own_origin};
 pub use view::{
     DeviceView, EventView, HookView, KeyView, ModuleView, NotOfferedView, TaskView, to_json,

@@ -115,9 +115,10 @@ fn common() -> Value {
         "Key": shown(&["id", "name", "roles", "made"], key),
         "MadeKey": shown(&["id", "name", "roles", "made", "key"], made),
         "Keys": page("keys", "Key", None),
-        "AuditLine": shown(&["seq", "at", "key", "call", "product", "of"], json!({
+        "AuditLine": shown(&["seq", "at", "key", "call", "product", "of", "request", "from"], json!({
             "seq": of("integer"), "at": of("integer"), "key": of("string"), "call": of("string"),
-            "product": of("string"), "of": of("string"),
+            "product": of("string"), "of": of("string"), "request": of("string"),
+            "from": of("string"),
         })),
         "AuditLines": page("lines", "AuditLine", Some("integer")),
         "Event": {

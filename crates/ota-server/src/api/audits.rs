@@ -50,6 +50,7 @@ fn view(line: &AuditLine) -> Value {
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
     json!({
         "seq": line.seq, "at": line.what.at, "key": text("key"), "call": text("call"),
-        "product": text("product"), "of": text("of"),
+        "product": text("product"), "of": text("of"), "request": text("request"),
+        "from": text("from"),
     })
 }

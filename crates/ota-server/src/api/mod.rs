@@ -28,7 +28,7 @@ mod updates;
 mod vendor;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,6 +37,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::response::Response;
+use ota_cloud::api::hook::Net;
 use ota_cloud::api::{self, Call, Caller, Code, Grant, KeyText, Once, Op, Problem, Query};
 use ota_cloud::batch::Batch;
 use ota_proto::Instant;
@@ -110,6 +111,8 @@ struct Inner {
     hooks: Hooks,
     /// Whether the metrics need no key.
     open_metrics: bool,
+    /// The proxies that say whom a request is from.
+    trusted: Vec<Net>,
     /// The data folder.
     data: Option<PathBuf>,
 }
@@ -155,7 +158,37 @@ impl std::fmt::Debug for Api {
 pub(crate) const ID: HeaderName = HeaderName::from_static("x-request-id");
 
 fn id_of(headers: &HeaderMap) -> String {
-    headers.get(ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
+    text_of(headers, &ID).to_owned()
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The header with the address that the request is from.
+const FROM: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// A request came through a trusted proxy.
+#[derive(Clone, Copy, Debug)]
+struct Proxied;
+
+/// Whom a request is from, and its id.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    pub(crate) ip: IpAddr,
+    request: String,
+}
+
+impl Asker {
+    pub(crate) fn new(ip: IpAddr, trace: &HeaderMap) -> Self {
+        Self { ip, request: id_of(trace) }
+    }
+}
+
+/// The headers of a request that a call of a page takes over.
+pub(crate) fn trace(headers: &HeaderMap) -> HeaderMap {
+    let kept = [ID, FROM].into_iter();
+    kept.filter_map(|name| Some((name.clone(), headers.get(&name)?.clone()))).collect()
 }
 
 /// Answers a call of REST or of the vendor's API, an upload, or a question about the service's
@@ -230,8 +263,29 @@ impl Api {
             found: health::Found::default(),
             hooks: Hooks::new(hooks, state.hooks, reach),
             open_metrics: config.open_metrics,
+            trusted: config.trusted_proxies.clone(),
             data,
         }))
+    }
+
+    /// The address that a request is from, which it then has in a header.
+    pub(crate) fn client(&self, peer: SocketAddr, request: &mut Request) -> SocketAddr {
+        let headers = request.headers();
+        let values = |name: &HeaderName| -> Vec<&str> {
+            // What is no text is no address.
+            headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("")).collect()
+        };
+        let trusted = &self.0.trusted;
+        let ip = api::client(peer.ip(), trusted, &values(&FROM), &values(&header::FORWARDED));
+        let is_proxied = ip != peer.ip().to_canonical();
+        let value = HeaderValue::from_str(&ip.to_string()).ok();
+        request.headers_mut().remove(FROM);
+        request.headers_mut().extend(value.map(|value| (FROM, value)));
+        if !is_proxied {
+            return peer;
+        }
+        request.extensions_mut().insert(Proxied);
+        SocketAddr::new(ip, 0)
     }
 
     /// What sends events to webhooks.
@@ -601,8 +655,11 @@ fn stopped() -> Problem {
 }
 
 /// A line of the audit log that is no call's.
-fn audit_of(now: Instant, who: &str, what: &str, of: &str) -> NewAudit {
-    let body = json!({ "key": who, "call": what, "product": "", "of": of });
+fn audit_of(now: Instant, who: &str, what: &str, of: &str, asker: &Asker) -> NewAudit {
+    let body = json!({
+        "key": who, "call": what, "product": "", "of": of, "request": asker.request,
+        "from": asker.ip.to_string(),
+    });
     NewAudit { at: now.as_micros(), body: body.to_string().into_bytes() }
 }
 
@@ -615,6 +672,7 @@ fn audit(now: Instant, asked: &Asked, of: &str) -> NewAudit {
         "product": asked.grant.product(),
         "of": of,
         "request": asked.id,
+        "from": text_of(&asked.headers, &FROM),
     });
     NewAudit { at: now.as_micros(), body: body.to_string().into_bytes() }
 }

@@ -1,12 +1,10 @@
 //! How people sign in, join, change their password and sign out.
 
-use std::net::IpAddr;
-
 use ota_cloud::api::{AdminLink, Caller, Code, LinkFor, Person, Problem, Session, SessionText};
 use ota_store::{Item, Kind, Store as _};
 
 use super::people::{no_sessions, row};
-use super::{Api, Failed, audit_of, corrupt, password};
+use super::{Api, Asker, Failed, audit_of, corrupt, password};
 use crate::cycle::Rider;
 use crate::hub::Hub;
 use crate::random;
@@ -26,29 +24,30 @@ impl Api {
     /// Begins a session of the person with this password.
     pub(crate) async fn sign_in(
         &self,
-        from: IpAddr,
+        from: &Asker,
         name: &str,
         given: String,
     ) -> Result<SessionText, Problem> {
         let now = self.0.journal.clock.now();
         let known = Person::check_name(name).ok().and_then(|()| self.0.known.person(name));
-        self.budgets(|budgets| budgets.sign_in(now, from, name))?;
+        self.budgets(|budgets| budgets.sign_in(now, from.ip, name))?;
         let hashed = known.as_ref().and_then(|person| person.password.clone());
         let given = if given.len() > Person::PASSWORD.1 { String::new() } else { given };
         let is = password::is(self, given, hashed).await?;
         let Some(person) = known.filter(|person| is && !person.disabled) else {
-            self.failed(name).await?;
+            self.failed(from, name).await?;
             return Err(wrong());
         };
-        self.budgets(|budgets| budgets.signed_in(from, name));
-        self.begin(person.name, move |_, person, _| Ok(person)).await
+        self.budgets(|budgets| budgets.signed_in(from.ip, name));
+        self.begin(from, person.name, move |_, person, _| Ok(person)).await
     }
 
     /// Notes a failed attempt, if the name is a person's.
-    async fn failed(&self, name: &str) -> Result<(), Problem> {
+    async fn failed(&self, from: &Asker, name: &str) -> Result<(), Problem> {
         let Some(person) = self.0.known.person(name) else { return Ok(()) };
+        let from = from.clone();
         self.ask(move |hub, _| {
-            let line = audit_of(hub.now(), "", "SignInRefused", &person.name);
+            let line = audit_of(hub.now(), "", "SignInRefused", &person.name, &from);
             Ok(hub.cloud.put_rider(Rider { audit: vec![line], ..Rider::default() })?)
         })
         .await
@@ -57,20 +56,21 @@ impl Api {
     /// An invited person chooses a password and signs in.
     pub(crate) async fn join(
         &self,
-        from: IpAddr,
+        from: &Asker,
         code: &str,
         chosen: String,
     ) -> Result<SessionText, Problem> {
         Person::check_password(&chosen)?;
         let clock = &self.0.journal.clock;
-        self.budgets(|budgets| budgets.sign_in(clock.now(), from, ""))?;
+        self.budgets(|budgets| budgets.sign_in(clock.now(), from.ip, ""))?;
         let (at, code) = (clock.unix_micros().as_micros(), code.to_owned());
         let mut everybody = self.0.known.everybody().into_iter();
         let person =
             everybody.find(|person| person.is_invited_by(&code, at)).ok_or_else(no_link)?;
         let hash = password::hash(self, chosen).await?;
+        let asker = from.clone();
         let session = self
-            .begin(person.name, move |_, mut person, rider| {
+            .begin(from, person.name, move |_, mut person, rider| {
                 // The same invitation may be used twice at the same time.
                 if !person.is_invited_by(&code, at) {
                     return Err(no_link().into());
@@ -81,11 +81,12 @@ impl Api {
                     &format!("@{}", person.name),
                     "Join",
                     "",
+                    &asker,
                 ));
                 Ok(person)
             })
             .await?;
-        self.budgets(|budgets| budgets.signed_in(from, ""));
+        self.budgets(|budgets| budgets.signed_in(from.ip, ""));
         Ok(session)
     }
 
@@ -93,7 +94,7 @@ impl Api {
     /// one whose password is lost.
     pub(crate) async fn first(
         &self,
-        from: IpAddr,
+        from: &Asker,
         code: &str,
         name: &str,
         chosen: String,
@@ -101,15 +102,15 @@ impl Api {
         Person::check_name(name)?;
         Person::check_password(&chosen)?;
         let clock = &self.0.journal.clock;
-        self.budgets(|budgets| budgets.sign_in(clock.now(), from, ""))?;
+        self.budgets(|budgets| budgets.sign_in(clock.now(), from.ip, ""))?;
         let now = clock.unix_micros();
         let read = |key: [u8; 32]| AdminLink::read(&key, code, now);
         let found = self.0.known.link_keys().into_iter().find_map(read);
         let (link, id) = found.ok_or_else(no_link)?;
         let hash = password::hash(self, chosen).await?;
-        let api = self.clone();
+        let (api, asker) = (self.clone(), from.clone());
         let session = self
-            .begin(name.to_owned(), move |hub, mut person, rider| {
+            .begin(from, name.to_owned(), move |hub, mut person, rider| {
                 if link.what == LinkFor::First && api.0.known.has_admin("") {
                     return Err(no_link().into());
                 }
@@ -123,11 +124,11 @@ impl Api {
                 person.roles = Person::root("", made).roles;
                 person.set_password(hash);
                 let who = format!("@{}", person.name);
-                rider.audit.push(audit_of(hub.now(), &who, "BecomeAdmin", ""));
+                rider.audit.push(audit_of(hub.now(), &who, "BecomeAdmin", "", &asker));
                 Ok(person)
             })
             .await?;
-        self.budgets(|budgets| budgets.signed_in(from, ""));
+        self.budgets(|budgets| budgets.signed_in(from.ip, ""));
         Ok(session)
     }
 
@@ -135,13 +136,14 @@ impl Api {
     /// of a new one.
     async fn begin(
         &self,
+        from: &Asker,
         name: String,
         change: impl FnOnce(&mut Hub, Person, &mut Rider) -> Result<Person, Failed> + Send + 'static,
     ) -> Result<SessionText, Problem> {
         let bytes = random()
             .map_err(|_| Problem::new(Code::Internal, "the system provides no random numbers"))?;
         let text = SessionText::make(bytes);
-        let (api, id) = (self.clone(), text.id());
+        let (api, id, asker) = (self.clone(), text.id(), from.clone());
         self.ask(move |hub, _| {
             let (known, now, mut rider) = (&api.0.known, hub.now(), Rider::default());
             let before = known.person(&name);
@@ -173,7 +175,7 @@ impl Api {
             let body = session.to_bytes().map_err(|why| corrupt(&why))?;
             let item = Item::new(Kind::SESSION, id.clone(), body);
             rider.items.push(Item { wake: Some(session.end().as_micros()), ..item });
-            rider.audit.push(audit_of(now, &format!("@{name}"), "SignIn", ""));
+            rider.audit.push(audit_of(now, &format!("@{name}"), "SignIn", "", &asker));
             hub.cloud.put_rider(rider)?;
             known.joined(person);
             known.ended(&ended);
@@ -187,27 +189,28 @@ impl Api {
     /// Changes the caller's own password. All its sessions end, and a new one begins.
     pub(crate) async fn change_password(
         &self,
-        from: IpAddr,
+        from: &Asker,
         caller: &Caller,
         (old, new): (String, String),
     ) -> Result<SessionText, Problem> {
         Person::check_password(&new)?;
         let name = caller.id().trim_start_matches('@').to_owned();
         let now = self.0.journal.clock.now();
-        self.budgets(|budgets| budgets.sign_in(now, from, &name))?;
+        self.budgets(|budgets| budgets.sign_in(now, from.ip, &name))?;
         let person = self.0.known.person(&name).ok_or_else(wrong)?;
         if !password::is(self, old, person.password.clone()).await? {
-            self.failed(&name).await?;
+            self.failed(from, &name).await?;
             let mut why = wrong();
             why.field = Some("old");
             return Err(why);
         }
-        self.budgets(|budgets| budgets.signed_in(from, &name));
+        self.budgets(|budgets| budgets.signed_in(from.ip, &name));
         let hash = password::hash(self, new).await?;
-        self.begin(name, move |hub, mut person, rider| {
+        let asker = from.clone();
+        self.begin(from, name, move |hub, mut person, rider| {
             person.set_password(hash);
             let who = format!("@{}", person.name);
-            rider.audit.push(audit_of(hub.now(), &who, "ChangePassword", ""));
+            rider.audit.push(audit_of(hub.now(), &who, "ChangePassword", "", &asker));
             Ok(person)
         })
         .await
@@ -216,12 +219,14 @@ impl Api {
     /// Ends a session.
     pub(crate) async fn sign_out(
         &self,
+        from: &Asker,
         text: &SessionText,
         caller: &Caller,
     ) -> Result<(), Problem> {
         let (api, id, who) = (self.clone(), text.id(), caller.id().to_owned());
+        let asker = from.clone();
         self.ask(move |hub, _| {
-            let line = audit_of(hub.now(), &who, "SignOut", "");
+            let line = audit_of(hub.now(), &who, "SignOut", "", &asker);
             let mut rider = Rider { audit: vec![line], ..Rider::default() };
             no_sessions(hub.cloud.store().read(), std::slice::from_ref(&id), &mut rider)?;
             hub.cloud.put_rider(rider)?;

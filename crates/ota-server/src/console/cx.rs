@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::text::{Lang, T};
 use super::{language, view};
-use crate::api::{Api, Ticket};
+use crate::api::{Api, Asker, Ticket, trace};
 use crate::cookies;
 use crate::random;
 
@@ -27,6 +27,8 @@ pub(super) enum Next {
 pub(super) struct Cx {
     pub(super) api: Api,
     pub(super) peer: SocketAddr,
+    /// The headers that calls of the page take over.
+    pub(super) trace: HeaderMap,
     /// The person, when signed in.
     pub(super) who: Option<(Ticket, Caller)>,
     pub(super) lang: Lang,
@@ -44,6 +46,11 @@ pub(super) struct Cx {
 }
 
 impl Cx {
+    /// Whom the request is from.
+    pub(super) fn asker(&self) -> Asker {
+        Asker::new(self.peer.ip(), &self.trace)
+    }
+
     pub(super) fn new(api: Api, peer: SocketAddr, head: &request::Parts) -> Self {
         let (headers, secure) = (&head.headers, api.is_secure());
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
@@ -62,6 +69,7 @@ impl Cx {
         Self {
             api,
             peer,
+            trace: trace(headers),
             who,
             lang: language(head),
             path: head.uri.path().to_owned(),
@@ -130,13 +138,13 @@ impl Cx {
 
     /// Reads through the API.
     pub(super) async fn get(&self, target: &str) -> Result<Value, Problem> {
-        self.api.call(self.signed_in()?, ("GET", target), HeaderMap::new(), Body::empty()).await
+        self.api.call(self.signed_in()?, ("GET", target), self.trace.clone(), Body::empty()).await
     }
 
     /// Asks the API something that needs a body, and changes nothing.
     pub(super) async fn ask(&self, target: &str, body: &Value) -> Result<Value, Problem> {
         let body = Body::from(body.to_string());
-        self.api.call(self.signed_in()?, ("POST", target), HeaderMap::new(), body).await
+        self.api.call(self.signed_in()?, ("POST", target), self.trace.clone(), body).await
     }
 
     /// Changes something through the API. A form that is sent twice is one call.
@@ -146,7 +154,7 @@ impl Cx {
         target: &str,
         body: &Value,
     ) -> Result<Value, Problem> {
-        let mut headers = HeaderMap::new();
+        let mut headers = self.trace.clone();
         let once = HeaderValue::from_str(self.form.get("once"));
         if let Some(once) = once.ok().filter(|once| method == "POST" && !once.is_empty()) {
             headers.insert("idempotency-key", once);

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::HeaderMap;
 use hyper::body::Frame;
 use ota_cloud::api::{Code, Form, Multipart, Part, Problem};
 use tokio::sync::mpsc;
@@ -112,7 +111,7 @@ pub(super) async fn receive(
     let (pieces, come) = mpsc::channel(4);
     let who = cx.signed_in()?;
     let call = ("POST", target.as_str());
-    let sent = cx.api.call(who, call, HeaderMap::new(), Body::new(Piped(come)));
+    let sent = cx.api.call(who, call, cx.trace.clone(), Body::new(Piped(come)));
     let (sent, passed) = tokio::join!(sent, parts.pass(pieces));
     if sent.is_err() {
         parts.drain().await;

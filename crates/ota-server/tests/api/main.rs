@@ -14,6 +14,7 @@ mod hostile;
 mod keys;
 mod once;
 mod products;
+mod proxies;
 mod schemas;
 mod strangers;
 mod vendor;
@@ -87,7 +88,8 @@ impl Site {
 
     pub(crate) async fn with(config: ServiceConfig, folder: TempDir) -> Self {
         let file = folder.path().join("key");
-        let mut api = ApiConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let (mut config, any) = (config, SocketAddr::from(([127, 0, 0, 1], 0)));
+        let mut api = config.api.take().unwrap_or_else(|| ApiConfig::new(any));
         api.key_file = Some(file.clone());
         let running = Service::start(ServiceConfig { api: Some(api), ..config }).await.unwrap();
         let key = std::fs::read_to_string(file).unwrap().trim().to_owned();
@@ -132,7 +134,12 @@ impl Site {
 
     /// Sends bytes and reads the answer to its end. The service may answer before it has read all.
     pub(crate) async fn send(&self, bytes: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(self.running.api_addr().unwrap()).await.unwrap();
+        let stream = TcpStream::connect(self.running.api_addr().unwrap()).await.unwrap();
+        self.exchange(stream, bytes).await
+    }
+
+    /// The same on this connection.
+    pub(crate) async fn exchange(&self, mut stream: TcpStream, bytes: &[u8]) -> Answer {
         let _ = timeout(PATIENCE, stream.write_all(bytes)).await.unwrap();
         let mut answer = Vec::new();
         let mut buf = vec![0; 4_096];

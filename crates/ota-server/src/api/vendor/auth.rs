@@ -46,7 +46,10 @@ async fn checked(
         }
         let name = Action::name(&claimed.action)?;
         line.call = Some((if head.method == "GET" { "GET" } else { "POST" }, name));
-        let is_private = api.0.secure || peer.ip().to_canonical().is_loopback();
+        // Behind a proxy the last hop says nothing: the public URL does.
+        let proxied = head.extensions.get::<crate::api::Proxied>().is_some();
+        let near = peer.ip().to_canonical().is_loopback();
+        let is_private = api.0.secure || near || proxied && api.is_secure();
         let right = Action::right(name);
         if right > Right::Read && !claimed.signs_all && !is_private {
             let what = "without TLS an action that changes something is taken only when \
@@ -62,7 +65,8 @@ async fn checked(
         };
         let grant = caller.allows(right, product, known).map_err(|why| ApiError::from(&why))?;
         let (id, base) = (line.request.clone(), base(api, head));
-        let asked = Asked { api: api.clone(), caller, grant, action: name, base, id };
+        let (api, action_name, from) = (api.clone(), name, peer.ip());
+        let asked = Asked { api, caller, grant, action: action_name, base, id, from };
         if right == Right::Read {
             return dispatch(asked, action).await;
         }

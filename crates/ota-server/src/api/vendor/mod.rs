@@ -10,7 +10,7 @@ mod products;
 mod upload;
 mod watch;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -84,6 +84,8 @@ struct Asked {
     base: String,
     /// The id of the request.
     id: String,
+    /// The address that it is from.
+    from: IpAddr,
 }
 
 impl Asked {
@@ -144,6 +146,7 @@ impl Asked {
             "product": self.grant.product(),
             "of": of,
             "request": self.id,
+            "from": self.from.to_string(),
         });
         NewAudit { at: now.as_micros(), body: body.to_string().into_bytes() }
     }

@@ -42,7 +42,7 @@ pub(super) fn sign_in(cx: &Cx) -> Next {
 
 pub(super) async fn do_sign_in(cx: &mut Cx) -> Result<Next, Problem> {
     let (name, password) = (cx.form.get("name"), cx.form.raw("password").to_owned());
-    let session = cx.api.sign_in(cx.peer.ip(), name, password).await?;
+    let session = cx.api.sign_in(&cx.asker(), name, password).await?;
     cx.set_session(Some(&session));
     Ok(Next::To(inside(cx.form.get("to"))))
 }
@@ -50,7 +50,7 @@ pub(super) async fn do_sign_in(cx: &mut Cx) -> Result<Next, Problem> {
 pub(super) async fn do_sign_out(cx: &mut Cx) -> Result<Next, Problem> {
     let (ticket, caller) = cx.signed_in()?;
     if let Some(session) = ticket.session() {
-        cx.api.sign_out(session, &caller).await?;
+        cx.api.sign_out(&cx.asker(), session, &caller).await?;
     }
     cx.set_session(None);
     Ok(Next::To("/console/sign-in".to_owned()))
@@ -92,15 +92,15 @@ pub(super) fn join(cx: &Cx) -> (String, Markup) {
 
 pub(super) async fn do_first(cx: &mut Cx) -> Result<Next, Problem> {
     let (form, password) = (&cx.form, cx.form.raw("password").to_owned());
-    let from = cx.peer.ip();
-    let session = cx.api.first(from, form.get("code"), form.get("name"), password).await?;
+    let from = cx.asker();
+    let session = cx.api.first(&from, form.get("code"), form.get("name"), password).await?;
     cx.set_session(Some(&session));
     Ok(Next::To("/console/products".to_owned()))
 }
 
 pub(super) async fn do_join(cx: &mut Cx) -> Result<Next, Problem> {
     let (code, password) = (cx.form.get("code"), cx.form.raw("password").to_owned());
-    let session = cx.api.join(cx.peer.ip(), code, password).await?;
+    let session = cx.api.join(&cx.asker(), code, password).await?;
     cx.set_session(Some(&session));
     Ok(Next::To("/console/products".to_owned()))
 }
@@ -156,7 +156,7 @@ pub(super) async fn do_me(cx: &mut Cx) -> Result<Next, Problem> {
     }
     let (_, caller) = cx.signed_in()?;
     let passwords = (cx.form.raw("old").to_owned(), cx.form.raw("password").to_owned());
-    let session = cx.api.change_password(cx.peer.ip(), &caller, passwords).await?;
+    let session = cx.api.change_password(&cx.asker(), &caller, passwords).await?;
     cx.set_session(Some(&session));
     Ok(Next::To("/console/me?done=password".to_owned()))
 }
