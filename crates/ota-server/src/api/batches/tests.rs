@@ -247,6 +247,7 @@ fn after_the_report_that_trips_a_stop_rule_nobody_starts_and_nothing_is_offered(
         inputs.extend([(first, progress("fail")), (first + 1, progress("fail"))]);
         inputs.push((first + 3, version("1.0.0")));
     }
+    let after = world.cloud.store().read().last_event().unwrap();
     assert!(world.put(2, inputs).is_empty());
     for number in &numbers {
         assert_eq!(world.state(*number), CampaignState::Paused(PauseReason::StopRule));
@@ -255,7 +256,7 @@ fn after_the_report_that_trips_a_stop_rule_nobody_starts_and_nothing_is_offered(
     let told = world.cloud.take_told();
     assert!(told.iter().all(|news| news.alert == Alert::Batch && news.raised), "{told:?}");
     assert_eq!(told.len(), numbers.len());
-    let query = EventQuery { after: 0, device: None };
+    let query = EventQuery { after, device: None };
     let events = world.cloud.store().read().events(&query, 10_000).unwrap();
     let alerts = events.iter().filter(|event| event.what.kind == "alert");
     assert!(alerts.clone().all(|event| event.what.product == PRODUCT));
