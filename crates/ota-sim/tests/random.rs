@@ -40,3 +40,13 @@ fn a_misread_of_an_image_that_was_superseded_costs_the_next_one_nothing() {
     let end = run(44_050, Level::Messages).result;
     assert!(end.is_ok(), "{end:?}");
 }
+
+/// The application accepts another text while the record of the first one is being written, and the
+/// program is killed: the record tells of the first text alone.
+#[test]
+fn a_record_tells_only_of_what_had_ended_when_its_write_began() {
+    for seed in [2_616, 2_831] {
+        let end = run(seed, Level::Messages).result;
+        assert!(end.is_ok(), "{end:?}");
+    }
+}

@@ -11,6 +11,9 @@ pub(super) struct Consent {
     /// The same for attempts that ended, until the journal records the end: a restart may bring
     /// them back.
     ended: Vec<Option<String>>,
+    /// How many of these had ended when the journal write in progress began. Its record cannot
+    /// tell of later ones.
+    told: usize,
 }
 
 impl Consent {
@@ -32,6 +35,11 @@ impl Consent {
         (!accepted.contains(text)).then(what)
     }
 
+    /// A journal write begins.
+    pub(super) fn persist(&mut self) {
+        self.told = self.ended.len();
+    }
+
     /// A record became durable: it may tell of the end.
     pub(super) fn persisted(&mut self, before: Option<Record>, record: &Record) {
         let before = before.and_then(|record| record.accepted);
@@ -39,7 +47,8 @@ impl Consent {
             || record.accepted.is_none()
             || record.accepted != before;
         if learned {
-            self.ended.clear();
+            self.ended.drain(..self.told.min(self.ended.len()));
+            self.told = 0;
         }
     }
 
@@ -47,6 +56,7 @@ impl Consent {
     /// attempt continues if the journal has one.
     pub(super) fn restart(&mut self, known: bool) {
         let ended = core::mem::take(&mut self.ended);
+        self.told = 0;
         self.accepted.extend(ended.into_iter().filter(|_| known));
     }
 }

@@ -51,7 +51,12 @@ impl World {
                 self.note(What::Cancel(op));
                 self.layer.server.cancel(op);
             }
-            Out::Do(op, work) => self.begin(op, work),
+            Out::Do(op, work) => {
+                if let Work::Persist(_) = work {
+                    self.layer.consent.persist();
+                }
+                self.begin(op, work);
+            }
             Out::Event(event) => {
                 self.note(What::Event(event.clone()));
                 self.hear(&event);
