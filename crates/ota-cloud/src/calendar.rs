@@ -43,7 +43,7 @@ pub fn unix(text: &str) -> Option<u64> {
     let days = year.checked_mul(365)?.checked_add(leaps)?.checked_add(of_year)?;
     let days = days.checked_add(of_month)?.checked_sub(719_469)?;
     let at = days.checked_mul(86_400)?;
-    // A date that is none, for example 31 February, is another day.
+    // An invalid date, for example 31 February, is another day.
     (day(at) == date).then_some(())?;
     at.checked_add(hour.checked_mul(3_600)?)?
         .checked_add(minute.checked_mul(60)?)?
@@ -55,7 +55,7 @@ mod tests {
     use super::{day, unix};
 
     #[test]
-    fn a_date_and_a_time_are_read_and_what_is_none_is_refused() {
+    fn a_date_and_a_time_are_read_and_an_invalid_one_is_refused() {
         for (text, wanted) in [
             ("1970-01-01T00:00", 0),
             ("2000-02-29T23:59:59", 951_868_799),

@@ -82,7 +82,7 @@ const RULES: [Rule; 17] = [
     },
     Rule {
         always: Some(CLOUD),
-        behind: Some(&["csv", "mqttbytes", "sha2"]),
+        behind: Some(&["base64ct", "csv", "mqttbytes", "sha2"]),
         never: RUNTIMES,
         ..rule("ota-cloud", &["ota-proto"])
     },

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use ota_cloud::BadState;
 use ota_cloud::batch::{Batch, Entry};
 use ota_cloud::campaign::{BatchRef, Slot, count_name, count_prefix};
-use ota_cloud::device::BadState;
 use ota_cloud::{Device, EventKind, Status};
 use ota_proto::Instant;
 use ota_store::{Commit, DeviceKey, DeviceRow, EventQuery, Item, Kind, Store, StoreError};
@@ -38,6 +38,10 @@ impl<S: Store> Engine<S> {
                     self.split(batch, item)?;
                 }
             }
+        }
+        if after.is_none() {
+            // Later ones are in the present form: a start changes nothing of a store without batches.
+            return Ok(());
         }
         let counts = BTreeMap::from([(DONE.to_owned(), 1)]);
         self.store.commit(&Commit { counts, ..Commit::default() }).map(drop)

@@ -31,7 +31,7 @@ impl Fields<'_> {
         }
     }
 
-    /// A field of one line. Numbers are texts, so that what is none arrives and is answered.
+    /// A field of one line. Numbers are texts, so that an invalid one arrives and gets an answer.
     pub(super) fn input(&self, name: &str, label: T, kind: &str, hint: Option<T>) -> Markup {
         let cx = self.cx;
         let (kind, mode) = if kind == "number" { ("text", Some("numeric")) } else { (kind, None) };
