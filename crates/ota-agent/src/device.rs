@@ -92,12 +92,7 @@ impl Setup {
             client::ClientConfig::new(host, account.port, account.secure, login.clone(), seed);
         config.reconnect.cap = self.longest_pause.map_or(config.reconnect.cap, Into::into);
         config.divide_times(self.hurry);
-        config.reconnect.min_interval = self.spacing.into();
-        config.reconnect.spread = self.spread.into();
-        // Without a minimum interval a back-off is still needed, or failures would cause a busy
-        // loop.
-        let base = config.reconnect.base;
-        config.reconnect.base = base.min(self.spacing.max(Duration::from_millis(200)).into());
+        config.reconnect.set_spacing(self.spacing.into(), self.spread.into());
         let mut options = Options::default();
         options.record = self.record;
         options.public_store_only = self.public_store_only;

@@ -15,8 +15,10 @@ use crate::campaign::{
     BatchRef, Campaign, CampaignChange, CampaignInput, CampaignPlan, CampaignState, CloseReason,
     Scale, WaveCounts, Who,
 };
-use crate::device::{BadState, Device, EventKind, Finish, Status, Task, TaskId, TaskOptions};
+use crate::device::{Device, EventKind, Finish, Status, Task, TaskId};
+use crate::error::BadState;
 use crate::error::TaskError;
+use crate::options::TaskOptions;
 
 /// How the devices of a batch were selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

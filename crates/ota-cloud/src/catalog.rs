@@ -7,9 +7,10 @@ use ota_proto::{Identity, Md5, Order, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::Hold;
-use crate::device::{BadState, Rollout};
+use crate::error::BadState;
 use crate::error::{CatalogError, TaskError};
 use crate::module::{Module, is_word};
+use crate::options::Rollout;
 
 /// An image in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

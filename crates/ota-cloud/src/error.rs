@@ -3,6 +3,8 @@
 use core::fmt;
 
 use ota_proto::message::Malformed;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// The peer's fault: the message is refused, and the state is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -147,3 +149,30 @@ impl core::error::Error for CloudError {
 }
 impl core::error::Error for CatalogError {}
 impl core::error::Error for TaskError {}
+
+/// An unreadable row: the database is damaged, or of a later release.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BadState(String);
+
+impl BadState {
+    /// The fault of a row, in words.
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+
+    pub(crate) fn write(value: &impl Serialize) -> Result<Vec<u8>, Self> {
+        serde_json::to_vec(value).map_err(|error| Self(error.to_string()))
+    }
+
+    pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Self> {
+        serde_json::from_slice(bytes).map_err(|error| Self(error.to_string()))
+    }
+}
+
+impl fmt::Display for BadState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "what was kept cannot be read: {}", self.0)
+    }
+}
+
+impl core::error::Error for BadState {}

@@ -89,6 +89,7 @@ mod frame;
 #[cfg(feature = "mqtt")]
 pub mod login;
 mod module;
+mod options;
 pub mod origin;
 #[cfg(feature = "mqtt")]
 pub mod peer;
@@ -105,8 +106,9 @@ pub use campaign::Campaign;
 pub use catalog::{Catalog, Firmware, Listed, Product};
 pub use cloud::{Cloud, CloudEvent, DeviceRecord, LogEntry, Output, Secret};
 pub use device::{
-    CloudConfig, Counters, Device, EventKind, Finish, NotOffered, Reported, Retries, Rollout,
-    Silence, Status, Task, TaskId, TaskOptions, TimeoutFrom,
+    CloudConfig, Counters, Device, EventKind, Finish, NotOffered, Reported, Silence, Status, Task,
+    TaskId, TimeoutFrom,
 };
-pub use error::{CatalogError, CloudError, TaskError};
+pub use error::{BadState, CatalogError, CloudError, TaskError};
 pub use module::Module;
+pub use options::{Retries, Rollout, TaskOptions};

@@ -14,8 +14,9 @@ use crate::campaign::{
     Tally, Waits, WaveCounts,
 };
 use crate::catalog::{Catalog, Firmware};
-use crate::device::{CloudConfig, Context, Device, DeviceInput, Effect, Status, TaskOptions};
+use crate::device::{CloudConfig, Context, Device, DeviceInput, Effect, Status};
 use crate::module::Module;
+use crate::options::TaskOptions;
 
 /// What is known of a device of the fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,14 +11,13 @@ use core::task::{Context, Poll};
 use embassy_time::{Duration, Instant as Ticks, Timer, with_timeout};
 use ota_proto::{Command, Instant, Misuse, Updater};
 use ota_wire::Client;
-use ota_wire::adapter::{Engine, Step};
+use ota_wire::adapter::{Engine, LinkTarget, Step};
 use ota_wire::client::LinkKind;
 
 use crate::flash::{Buf, Storage, Workers};
 use crate::network::Network;
 use crate::socket::{CLOSING, Socket};
 use crate::time::now;
-use crate::updates::SignIn;
 
 pub use crate::time::{to_core, to_ticks};
 pub use ota_wire::adapter::{DriverEvent, EngineError as Error};
@@ -54,6 +53,15 @@ pub struct Driver<'d, N: Network> {
     pub(crate) workers: Workers<'d>,
     /// A trait object: a program without it contains none of its code.
     pub(crate) sign_in: Option<Box<dyn SignIn + 'd>>,
+}
+
+/// Makes a login for each connection.
+pub(crate) trait SignIn {
+    /// Called before a link opens. If it is the broker's, this makes its login.
+    fn connecting(&mut self, client: &mut Client, target: &LinkTarget);
+
+    /// Called with each event for the application.
+    fn told(&mut self, client: &mut Client, event: &DriverEvent);
 }
 
 impl<'d, N: Network + 'd> Driver<'d, N> {

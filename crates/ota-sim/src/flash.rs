@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ota_proto::Rng;
 
-use crate::tear::{Flaky, Tear};
+use crate::tear::{Flaky, Tear, garbage};
 
 /// An operation of a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -181,10 +181,6 @@ impl Flash {
     pub fn forget_blank(&mut self) {
         self.blank.fill(false);
     }
-}
-
-pub(crate) fn garbage(rng: &mut Rng) -> u8 {
-    u8::try_from(rng.below(256)).unwrap_or(0)
 }
 
 /// An offset as an index; the last index if it does not fit.

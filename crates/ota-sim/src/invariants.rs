@@ -40,10 +40,10 @@ use ota_proto::journal::{Outcome, Owed, Phase, Record};
 use ota_proto::{Event, Instant, OpId, PubId, SlotAction, SlotState};
 
 use crate::counts::Counts;
-use crate::field::Kind;
 use crate::setup::Setup;
+use crate::storage::Storage;
 use crate::trace::{Heard, Said, What};
-use crate::world::Storage;
+use crate::trouble::Kind;
 
 /// The checker. It sees what an observer sees, and looks into the storage.
 #[derive(Clone, Debug, Default)]

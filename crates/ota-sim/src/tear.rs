@@ -4,8 +4,6 @@ use core::fmt;
 
 use ota_proto::Rng;
 
-use crate::flash::garbage;
-
 /// The effect of a power cut on an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
@@ -99,4 +97,8 @@ impl Tear {
         }
         flaky
     }
+}
+
+pub(crate) fn garbage(rng: &mut Rng) -> u8 {
+    u8::try_from(rng.below(256)).unwrap_or(0)
 }

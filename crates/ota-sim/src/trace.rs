@@ -7,7 +7,7 @@ use ota_proto::journal::Record;
 use ota_proto::message::{CloudMessage, DeviceMessage, ProgressState};
 use ota_proto::{Event, Instant, OpId, PubId, SlotAction, SlotState, Timer};
 
-use crate::field::Kind;
+use crate::trouble::Kind;
 
 /// A device's message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -17,7 +17,8 @@ use crate::campaign::{
     CampaignPlan, CampaignState, CloseReason, Gate, Hold, Pace, PauseReason, Slot, StopRule, Tally,
     Waits, Wave, Who, Window,
 };
-use crate::device::{Retries, Status};
+use crate::device::Status;
+use crate::options::Retries;
 
 /// A requested batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::batch::NewBatch;
 use super::form::Form;
+use super::json::to_json;
 use super::problem::Problem;
-use super::view::to_json;
 use crate::calendar;
 use crate::campaign::{
     CampaignPlan, Gate, Pace, PlanError, PlanPart, StopRule, Wave, WavePart, Who, Window,

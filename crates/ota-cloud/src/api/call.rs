@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ota_proto::Identity;
 use percent_encoding::percent_decode_str;
 
-use super::key::Right;
 use super::problem::{Code, Problem};
+use super::role::Right;
 use crate::device::{Status, Task};
 use crate::module::Module;
 

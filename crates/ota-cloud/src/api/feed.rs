@@ -4,9 +4,10 @@ use ota_proto::Identity;
 use serde_json::json;
 
 use super::call::Query;
+use super::json::to_json;
 use super::key::{Caller, Grant};
 use super::problem::Problem;
-use super::view::{EventView, to_json};
+use super::view::EventView;
 
 /// The selection of events, and the cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use super::call::Query;
 use super::input::{read_json, text};
 use super::problem::{Code, Problem};
 use crate::catalog::{Firmware, Listed, is_at_least};
-use crate::device::TaskOptions;
 use crate::module::{Module, is_word};
+use crate::options::TaskOptions;
 
 /// The longest name of a firmware in bytes.
 const MAX_NAME: usize = 128;

@@ -11,10 +11,11 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::input::{check_product, read_json};
+use super::json::to_json;
 use super::key::hex;
 use super::problem::Problem;
-use super::view::{EventView, to_json};
-use crate::device::BadState;
+use super::view::EventView;
+use crate::error::BadState;
 
 /// The longest URL in bytes.
 const MAX_URL: usize = 1_024;
@@ -319,6 +320,51 @@ pub fn may_reach(address: IpAddr, listed: &[Net]) -> bool {
     let address = address.to_canonical();
     let inside = INSIDE.iter().filter_map(|net| Net::parse(net)).any(|net| net.has(address));
     !inside || listed.iter().any(|net| net.has(address))
+}
+
+/// A webhook, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct HookView<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Where events are sent.
+    pub url: &'a str,
+    /// Only events of this product.
+    pub product: Option<&'a str>,
+    /// Only events of these kinds; empty: of all.
+    pub kinds: &'a [String],
+    /// When it was made.
+    pub made: u64,
+    /// The last event that was delivered.
+    pub cursor: u64,
+    /// The failures since the last success, at most 31.
+    pub failures: u32,
+    /// When they began.
+    pub since: Option<u64>,
+    /// The last one, for people.
+    pub error: Option<&'a str>,
+    /// Whether nothing is sent any more.
+    pub off: bool,
+}
+
+impl<'a> HookView<'a> {
+    /// The view of a webhook.
+    #[must_use]
+    pub fn new(hook: &'a Hook) -> Self {
+        Self {
+            id: &hook.id,
+            url: &hook.url,
+            product: hook.product.as_deref(),
+            kinds: &hook.kinds,
+            made: hook.made,
+            cursor: hook.cursor,
+            failures: hook.failures,
+            since: hook.since,
+            error: hook.error.as_deref(),
+            off: hook.off,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::certificate::{certificate_line, pem_of_line};
-use super::key::Role;
 use super::problem::{Code, Problem};
+use super::role::Role;
 
 /// The most tags of a device.
 const MAX_TAGS: usize = 16;

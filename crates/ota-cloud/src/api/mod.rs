@@ -13,6 +13,7 @@ mod firmware;
 mod form;
 pub mod hook;
 mod input;
+mod json;
 mod key;
 mod module;
 mod multipart;
@@ -22,6 +23,7 @@ mod person;
 mod problem;
 mod product;
 mod proxy;
+mod role;
 mod schema;
 mod session;
 mod view;
@@ -38,14 +40,16 @@ pub use certificate::certificate_pem;
 pub use feed::{FeedFilter, FeedItem, keep_alive};
 pub use firmware::{ChangeFirmware, FirmwareState, FirmwareView, NewFirmware, NewUpdate, module};
 pub use form::{Form, decode, encode};
+pub use hook::HookView;
 #[cfg(any(feature = "table", feature = "vendor"))]
 pub(crate) use input::is_hidden;
 pub use input::{ChangeDevice, NewDevice, NewKey, devices_of_csv, read_json};
 #[cfg(feature = "table")]
 pub(crate) use input::{MAX_ROWS, flag, tags_of_csv};
+pub use json::to_json;
 #[cfg(feature = "table")]
 pub(crate) use key::hex;
-pub use key::{Caller, Grant, Key, KeyText, Right, Role};
+pub use key::{Caller, Grant, Key, KeyText};
 pub use module::{ChangeModule, NamedModuleView, NewModule};
 pub use multipart::{Multipart, Part};
 pub use once::Once;
@@ -57,7 +61,6 @@ pub use product::{
     RegistrationView, Settings, Studio, product_id,
 };
 pub use proxy::client;
+pub use role::{Right, Role};
 pub use session::{AdminLink, Attempts, LinkFor, Session, SessionText, is_own_origin};
-pub use view::{
-    DeviceView, EventView, HookView, KeyView, ModuleView, NotOfferedView, TaskView, to_json,
-};
+pub use view::{DeviceView, EventView, KeyView, ModuleView, NotOfferedView, TaskView};

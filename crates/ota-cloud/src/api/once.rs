@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::call::{Call, Op};
 use super::key::{Caller, hex};
 use super::problem::{Code, Problem};
-use crate::device::BadState;
+use crate::error::BadState;
 
 /// The header with the key of a call.
 const FIELD: &str = "Idempotency-Key";

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::input::{check_product, read_json, text};
-use super::key::{ALL, Caller, Role, hex};
+use super::key::{ALL, Caller, hex};
 use super::problem::{Code, Problem};
-use crate::device::BadState;
+use super::role::Role;
+use crate::error::BadState;
 
 /// The longest name of a person in bytes.
 const MAX_NAME: usize = 48;

@@ -4,7 +4,7 @@ use core::fmt;
 
 use serde::Serialize;
 
-use super::view::to_json;
+use super::json::to_json;
 use crate::error::{CatalogError, CloudError, TaskError};
 
 /// The reason of a refusal, as a word for programs. Words are only ever added.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::input::{check_product, read_json, text};
 use super::problem::Problem;
-use crate::device::BadState;
+use crate::error::BadState;
 
 /// The longest name in bytes.
 const MAX_NAME: usize = 64;

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::key::hex;
 use super::person::same;
-use crate::device::BadState;
+use crate::error::BadState;
 
 /// A stored session: JSON, whose later versions only add fields. Its row's id is
 /// [`SessionText::id`].

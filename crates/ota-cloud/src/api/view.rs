@@ -5,15 +5,9 @@ use std::collections::BTreeMap;
 use ota_proto::Instant;
 use serde::{Deserialize as _, Serialize};
 
-use super::hook::Hook;
-use super::key::{Key, Role};
+use super::key::Key;
+use super::role::Role;
 use crate::device::{Counters, Device, EventKind, Finish, NotOffered, Status, Task};
-
-/// Formats as JSON, or as an empty object if that fails, which no view does.
-#[must_use]
-pub fn to_json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_else(|_| b"{}".to_vec())
-}
 
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -214,51 +208,6 @@ fn shown(kind: &EventKind) -> Vec<(&'static str, String)> {
             vec![("why", why.name().into()), ("text", why.to_string())]
         }
         _ => Vec::new(),
-    }
-}
-
-/// A webhook, without its secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct HookView<'a> {
-    /// Its id.
-    pub id: &'a str,
-    /// Where events are sent.
-    pub url: &'a str,
-    /// Only events of this product.
-    pub product: Option<&'a str>,
-    /// Only events of these kinds; empty: of all.
-    pub kinds: &'a [String],
-    /// When it was made.
-    pub made: u64,
-    /// The last event that was delivered.
-    pub cursor: u64,
-    /// The failures since the last success, at most 31.
-    pub failures: u32,
-    /// When they began.
-    pub since: Option<u64>,
-    /// The last one, for people.
-    pub error: Option<&'a str>,
-    /// Whether nothing is sent any more.
-    pub off: bool,
-}
-
-impl<'a> HookView<'a> {
-    /// The view of a webhook.
-    #[must_use]
-    pub fn new(hook: &'a Hook) -> Self {
-        Self {
-            id: &hook.id,
-            url: &hook.url,
-            product: hook.product.as_deref(),
-            kinds: &hook.kinds,
-            made: hook.made,
-            cursor: hook.cursor,
-            failures: hook.failures,
-            since: hook.since,
-            error: hook.error.as_deref(),
-            off: hook.off,
-        }
     }
 }
 

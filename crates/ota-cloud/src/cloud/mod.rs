@@ -9,10 +9,10 @@ use ota_proto::{Identity, Instant};
 
 use crate::catalog::{Catalog, Firmware};
 use crate::device::{
-    self, CloudConfig, Context, Device, DeviceInput, Effect, EventKind, MAX_PAYLOAD, Rollout, Task,
-    TaskId, TaskOptions,
+    self, CloudConfig, Context, Device, DeviceInput, Effect, EventKind, MAX_PAYLOAD, Task, TaskId,
 };
 use crate::error::{CatalogError, CloudError, TaskError};
+use crate::options::{Rollout, TaskOptions};
 
 pub use output::Output;
 pub use record::{CloudEvent, DeviceRecord, LogEntry, Secret};

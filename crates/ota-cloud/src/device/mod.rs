@@ -5,23 +5,21 @@ mod event;
 mod task;
 mod turn;
 
-use core::fmt;
-
 use ota_proto::message::{CloudMessage, DeviceMessage, OfferMessage};
 use ota_proto::{Identity, Instant, Topic, TopicKind, Version};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 use crate::campaign::{BatchRef, Slot};
 use crate::catalog::{Catalog, Firmware};
-use crate::error::{CloudError, TaskError};
+use crate::error::{BadState, CloudError, TaskError};
 use crate::module::Module;
+use crate::options::TaskOptions;
 use turn::Turn;
 
 pub use config::{CloudConfig, TimeoutFrom};
 pub use event::{Counters, EventKind, NotOffered, Reported};
-pub use task::{Finish, Retries, Rollout, Silence, Status, Task, TaskId, TaskOptions};
+pub use task::{Finish, Silence, Status, Task, TaskId};
 
 /// The largest payload from a device, in bytes (docs/protocol.md, The cloud's side).
 pub const MAX_PAYLOAD: usize = 16 * 1_024;
@@ -307,33 +305,11 @@ impl Device {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadState> {
         let device: Self = BadState::read(bytes)?;
         if device.modules.len() > MAX_MODULES {
-            return Err(BadState("more modules than a device has".into()));
+            return Err(BadState::new("more modules than a device has"));
         }
         Ok(device)
     }
 }
-
-/// An unreadable row: the database is damaged, or of a later release.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct BadState(String);
-
-impl BadState {
-    pub(crate) fn write(value: &impl Serialize) -> Result<Vec<u8>, Self> {
-        serde_json::to_vec(value).map_err(|error| Self(error.to_string()))
-    }
-
-    pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Self> {
-        serde_json::from_slice(bytes).map_err(|error| Self(error.to_string()))
-    }
-}
-
-impl fmt::Display for BadState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "what was kept cannot be read: {}", self.0)
-    }
-}
-
-impl core::error::Error for BadState {}
 
 /// The answer to a version report.
 #[must_use]

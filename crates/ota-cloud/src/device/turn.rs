@@ -6,11 +6,12 @@ use ota_proto::Instant;
 use ota_proto::message::{DeviceMessage, Progress, ProgressState};
 
 use super::event::{EventKind, NotOffered, Reported};
-use super::task::{Finish, Rollout, Silence, Status, Task, TaskId, TaskOptions};
+use super::task::{Finish, Silence, Status, Task, TaskId};
 use super::{Change, Context, Device, DeviceInput, Effect, MAX_MODULES, TimeoutFrom, Write};
 use crate::campaign::{Hold, Slot};
 use crate::error::TaskError;
 use crate::module::Module;
+use crate::options::{Rollout, TaskOptions};
 
 /// The longest stored texts of a device's message, in bytes.
 const MAX_MSG: usize = 128;

@@ -1,18 +1,9 @@
 //! The actions of all versions of the API, as one set: firmware, and what updates need besides.
 
 use super::error::{ApiError, Code};
-use super::params::{Params, Psk, Take};
+use super::params::{Filter, Params, Psk, Take};
 use super::product::{self, Properties};
 use crate::api::Right;
-
-/// A search by key. The vendor does not publish the keys; ours are distinguished later.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
-    /// The key.
-    pub key: String,
-    /// The value.
-    pub value: Option<String>,
-}
 
 macro_rules! actions {
     ($(

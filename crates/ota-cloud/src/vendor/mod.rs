@@ -15,10 +15,10 @@ mod upload;
 mod v1;
 mod view;
 
-pub use action::{Action, Filter};
+pub use action::Action;
 pub use error::{ApiError, CONTENT_TYPE, Code, VERSIONS, reply};
 pub use modules::{NamedModule, built_in, module_info};
-pub use params::{Params, Psk};
+pub use params::{Filter, Params, Psk};
 pub use product::{Properties, product_info, registration, registration_info, studio_settings};
 pub use tc3::{Claim, REPLAY, Request, SKEW, Unsigned};
 pub use upload::{Came, Subject, UploadPlace, names_of_list};

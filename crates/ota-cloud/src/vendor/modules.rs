@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::error::{ApiError, Code};
 use crate::api::is_hidden;
-use crate::device::BadState;
+use crate::error::BadState;
 use crate::module::Module;
 
 /// The longest name or remark in bytes.

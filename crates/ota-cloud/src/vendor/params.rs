@@ -8,9 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::action::Filter;
 use super::error::{ApiError, Code};
-use super::product::{OTHERS, Properties};
 
 /// The longest query in bytes, like the vendor's.
 const MAX_QUERY: usize = 32 * 1_024;
@@ -21,7 +19,7 @@ const MAX_DEPTH: usize = 4;
 
 /// Parameters by name. `Debug` shows only the names: a value may be a device's secret.
 #[derive(Clone, Default, PartialEq)]
-pub struct Params(Map<String, Value>);
+pub struct Params(pub(super) Map<String, Value>);
 
 impl fmt::Debug for Params {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -223,7 +221,7 @@ pub(super) trait Take: Sized {
     fn take(params: &Params, name: &str) -> Result<Self, ApiError>;
 }
 
-fn wrong(name: &str, what: &str) -> ApiError {
+pub(super) fn wrong(name: &str, what: &str) -> ApiError {
     ApiError::new(Code::InvalidParameter, format!("the parameter {name} is not {what}"))
 }
 
@@ -285,28 +283,13 @@ impl Take for Vec<String> {
     }
 }
 
-impl Take for Properties {
-    fn take(params: &Params, name: &str) -> Result<Self, ApiError> {
-        let Some(value) = params.get(name) else { return Ok(Self::default()) };
-        let fields = value.as_object().ok_or_else(|| wrong(name, "an object"))?;
-        let fields = Params(fields.clone());
-        // A number also counts as a text.
-        let asks = |other: &str, nothing: &[&str]| match fields.get(other) {
-            None => false,
-            Some(Value::String(text)) => !nothing.contains(&text.as_str()),
-            Some(value) => !nothing.contains(&value.to_string().as_str()),
-        };
-        let other = OTHERS.iter().find(|(other, nothing)| asks(other, nothing));
-        Ok(Self {
-            description: Take::take(&fields, "ProductDescription")?,
-            encryption: Take::take(&fields, "EncryptionType")?,
-            kind: Take::take(&fields, "ProductType")?,
-            register: Take::take(&fields, "RegisterType")?,
-            limit: Take::take(&fields, "RegisterLimit")?,
-            secret: Take::take(&fields, "ProductSecret")?,
-            other: other.map(|(other, _)| *other),
-        })
-    }
+/// A search by key. The vendor does not publish the keys; ours are distinguished later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Option<String>,
 }
 
 impl Take for Vec<Filter> {

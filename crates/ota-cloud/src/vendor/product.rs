@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::error::{ApiError, Code};
-use super::params::Psk;
+use super::params::{Params, Psk, Take, wrong};
 use crate::api::{ProductSecret, Registering, Registration, Settings, Studio};
 
 const SECOND: u64 = 1_000_000;
@@ -32,8 +32,32 @@ pub struct Properties {
     pub other: Option<&'static str>,
 }
 
+impl Take for Properties {
+    fn take(params: &Params, name: &str) -> Result<Self, ApiError> {
+        let Some(value) = params.get(name) else { return Ok(Self::default()) };
+        let fields = value.as_object().ok_or_else(|| wrong(name, "an object"))?;
+        let fields = Params(fields.clone());
+        // A number also counts as a text.
+        let asks = |other: &str, nothing: &[&str]| match fields.get(other) {
+            None => false,
+            Some(Value::String(text)) => !nothing.contains(&text.as_str()),
+            Some(value) => !nothing.contains(&value.to_string().as_str()),
+        };
+        let other = OTHERS.iter().find(|(other, nothing)| asks(other, nothing));
+        Ok(Self {
+            description: Take::take(&fields, "ProductDescription")?,
+            encryption: Take::take(&fields, "EncryptionType")?,
+            kind: Take::take(&fields, "ProductType")?,
+            register: Take::take(&fields, "RegisterType")?,
+            limit: Take::take(&fields, "RegisterLimit")?,
+            secret: Take::take(&fields, "ProductSecret")?,
+            other: other.map(|(other, _)| *other),
+        })
+    }
+}
+
 /// The other `ProductProperties`, with their unset values.
-pub(super) const OTHERS: &[(&str, &[&str])] = &[
+const OTHERS: &[(&str, &[&str])] = &[
     ("Appeui", &[""]),
     ("AppEUI", &[""]),
     ("ModelId", &["", "-1"]),

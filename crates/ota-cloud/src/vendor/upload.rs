@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::{ApiError, Code};
 use crate::catalog::Firmware;
-use crate::device::BadState;
+use crate::error::BadState;
 use crate::module::Module;
 
 /// How long an upload is possible, in seconds.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ota_proto::Instant;
 use serde_json::{Value, json};
 
-use super::action::Filter;
 use super::error::{ApiError, Code};
+use super::params::Filter;
 use crate::batch::{Batch, BatchStatus, Line, Mode, is_over};
 use crate::catalog::Listed;
 use crate::device::{Device, Status};

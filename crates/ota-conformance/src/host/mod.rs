@@ -76,7 +76,8 @@ impl<R: Runtime + Default> Life<R> {
         let slot = FileSlot::open(&dir, options).expect("a slot");
         let journal = JournalFile::open(&dir).expect("a journal");
         let storage = Storage::new(slot, journal, Box::new(board.clone()));
-        let added = driver.add_device(scenario.device_config(), version(board), storage);
+        let added =
+            driver.control_mut().add_device(scenario.device_config(), version(board), storage);
         assert_eq!(added.expect("a good device"), DEVICE);
         Self { driver }
     }
@@ -84,7 +85,7 @@ impl<R: Runtime + Default> Life<R> {
     /// Performs an application's duties; returns whether to restart.
     fn take(&mut self, event: &Client) -> bool {
         let Client::Device { event, .. } = event else { return false };
-        let control = &mut self.driver;
+        let control = self.driver.control_mut();
         // A command that does not fit the state any more has no effect.
         let _ = match event {
             Update::Install { .. } => {
@@ -97,7 +98,7 @@ impl<R: Runtime + Default> Life<R> {
     }
 
     fn is_at_rest(&self) -> bool {
-        let updater = self.driver.updater(DEVICE);
+        let updater = self.driver.control().updater(DEVICE);
         updater.is_some_and(|updater| updater.is_settled() && updater.state() == State::Idle)
     }
 }

@@ -9,6 +9,8 @@ use ota_wire::adapter::{DriverEvent, LinkTarget};
 use ota_wire::client::{self, DeviceIndex, Disconnect, LinkKind};
 use ota_wire::mqtt::{self, Expiry};
 
+use crate::driver::SignIn;
+
 /// A device of the platform: its product id, its name, and its secret.
 ///
 /// ```
@@ -59,15 +61,6 @@ impl defmt::Format for Device {
 
 /// The current Unix time in seconds; `None` while it is unknown.
 pub(super) type UnixTime<'d> = &'d dyn Fn() -> Option<u64>;
-
-/// Makes a login for each connection.
-pub(crate) trait SignIn {
-    /// Called before a link opens. If it is the broker's, this makes its login.
-    fn connecting(&mut self, client: &mut Client, target: &LinkTarget);
-
-    /// Called with each event for the application.
-    fn told(&mut self, client: &mut Client, event: &DriverEvent);
-}
 
 /// Logins with a device's secret.
 pub(super) struct Logins<'d> {

@@ -18,7 +18,6 @@ use crate::time::now;
 
 pub use builder::Builder;
 pub use device::Device;
-pub(crate) use device::SignIn;
 pub use ota_proto::credentials::{BadSecret, Secret};
 // Types of events and commands, and those that your own network, storage or switch needs.
 pub use ota_proto::{

@@ -56,7 +56,7 @@ fn step(world: &mut World, input: &mut Input<'_>) {
             let (kind, most) = (input.pick(&KINDS), input.byte());
             world.inject(kind, input.bytes(most.into()));
         }
-        13..=14 => peers::say(world, input),
+        13..=14 => world.inject(LinkKind::Broker, &peers::message(input)),
         15 => world.store.answer = input.byte(),
         16 => world.close(input.pick(&KINDS), input.flag()),
         17..=19 => world.complete(Ok(())),

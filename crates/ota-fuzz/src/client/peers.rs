@@ -3,9 +3,7 @@
 use bytes::BytesMut;
 use mqttbytes::v4;
 use ota_proto::{Digester, Md5};
-use ota_wire::client::LinkKind;
 
-use super::world::World;
 use crate::input::Input;
 
 /// The longest packet that the client may send, in bytes.
@@ -99,8 +97,8 @@ fn publish(topic: &str, payload: &str, id: u16) -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// The broker has something to say by itself.
-pub(super) fn say(world: &mut World, input: &mut Input<'_>) {
+/// A message that the broker sends by itself.
+pub(super) fn message(input: &mut Input<'_>) -> Vec<u8> {
     let topic = input.pick(&["$ota/update/P/D", "$ota/update/Q/E", "P/D/data"]);
     let id = u16::from(input.byte() % 4);
     let size = if input.byte() == 255 { 41 } else { image().len() };
@@ -121,7 +119,7 @@ pub(super) fn say(world: &mut World, input: &mut Input<'_>) {
         1 => "x".repeat(usize::from(input.byte()) * 40),
         _ => offer,
     };
-    world.inject(LinkKind::Broker, &publish(topic, &payload, id));
+    publish(topic, &payload, id)
 }
 
 #[derive(Debug, Default)]

@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use ota_proto::{Coding, ContentRange, Digester, Md5, ResponseHead};
 
+use super::slot::{SIZES, VERSIONS};
 use super::stale;
 use super::world::{World, same};
 use crate::input::Input;
 
 pub(super) const TOPIC: &str = "$ota/update/TESTPROD01/dev001";
-pub(super) const VERSIONS: [&str; 4] = ["1.0.0", "2.0.0", "3.0.0", "4.0.0"];
-/// The size of each version's image in bytes.
-pub(super) const SIZES: [u64; 4] = [64, 300, 1_024, 1];
 const URLS: [&str; 7] = [
     "https://a.example/fw?sign=1",
     "https://a.example/fw?sign=2",

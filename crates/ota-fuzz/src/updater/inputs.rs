@@ -8,8 +8,9 @@ use ota_proto::{
     SlotState, StorageError, TransportError, Updater, Work,
 };
 
-use super::cloud::{TOPIC, VERSIONS};
+use super::cloud::TOPIC;
 use super::slot::INFO;
+use super::slot::VERSIONS;
 use super::world::{Block, Job, World, same};
 use crate::input::Input;
 

@@ -2,7 +2,8 @@
 
 use ota_proto::{Command, Gate, Installed, ResponseHead, SlotState, State};
 
-use super::cloud::{VERSIONS, reply_text};
+use super::cloud::reply_text;
+use super::slot::VERSIONS;
 use super::world::World;
 use crate::input::Input;
 

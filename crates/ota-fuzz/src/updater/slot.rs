@@ -6,6 +6,11 @@ use ota_proto::{Digester, Md5, SlotInfo};
 
 pub(crate) const INFO: SlotInfo = SlotInfo { capacity: 1_024, erase: 64, write: 1 };
 
+/// The versions that the cloud offers.
+pub(super) const VERSIONS: [&str; 4] = ["1.0.0", "2.0.0", "3.0.0", "4.0.0"];
+/// The size of each version's image in bytes.
+pub(super) const SIZES: [u64; 4] = [64, 300, 1_024, 1];
+
 /// A byte of the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {

@@ -7,7 +7,8 @@ use ota_proto::{
     StorageError,
 };
 
-use super::cloud::{SIZES, VERSIONS, digest, image_byte};
+use super::cloud::{digest, image_byte};
+use super::slot::{SIZES, VERSIONS};
 use super::world::{Job, World};
 use crate::input::Input;
 

@@ -10,8 +10,7 @@ use ota_proto::{
     Outcome, Output, PubId, Publish, SlotAction, SlotState, State, Timer, Updater, Verify, Work,
 };
 
-use super::cloud::VERSIONS;
-use super::slot::{INFO, Slot};
+use super::slot::{INFO, Slot, VERSIONS};
 use super::told::Reports;
 use crate::input::Input;
 

@@ -7,16 +7,15 @@
 //! | `stream` | connections, and the errors of opening them | |
 //! | `tls`, without the feature `no_tls` | trust, handshakes | `clock`, `stream` |
 //! | `lanes` | runs the journal's jobs beside the slot's | `files` |
-//! | `engine` | the client with its storage, without sockets | `lanes`, `tls` |
+//! | `engine` | the client with its storage, without sockets; what an application may do between its turns | `lanes`, `tls` |
 //! | `runtime` | what an adapter provides | `engine`, `stream` |
 //! | `connect`, `lookup`, `open`, `socket` | a link from its host's name to its end | `runtime`, `tls` |
-//! | `run`, `application` | the loop; what an application may do between its turns | all above |
+//! | `run` | the loop | all above |
 //! | `updates` | one device with one flat event | `run` |
 //! | `write` | the macro that writes an adapter's `Driver` | |
 //!
 //! This module decides nothing: the core and the client do.
 
-mod application;
 pub(crate) mod clock;
 mod connect;
 pub(crate) mod engine;

@@ -11,7 +11,7 @@ use ota_proto::TransportError;
 use ota_wire::adapter::{self, DriverEvent, LinkTarget};
 use ota_wire::client::{ClientConfig, Link, LinkKind};
 
-use crate::driver::engine::{Engine, EngineError, Options, Step};
+use crate::driver::engine::{Control, Engine, EngineError, Options, Step};
 use crate::driver::open::{Reach, open};
 use crate::driver::runtime::Runtime;
 use crate::driver::socket::{Opening, Socket};
@@ -32,7 +32,7 @@ const TURN: usize = 64;
 
 /// One connection to the cloud, for one device and its sub-devices, on the runtime that polls it.
 /// Between two calls of [`Driver::next`] an application may add devices, give commands, publish and
-/// subscribe.
+/// subscribe: [`Driver::control_mut`].
 ///
 /// The driver works only inside [`Driver::next`]: call it in a loop, beside whatever else the
 /// application waits for. Dropping the driver closes the links; a running storage job still ends.
@@ -69,6 +69,17 @@ impl<R: Runtime> Driver<R> {
             store: Socket::Closed,
             runtime: R::default(),
         })
+    }
+
+    /// What an application may do between two calls of [`Driver::next`].
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.engine.control
+    }
+
+    /// As [`Driver::control`], for what changes something.
+    pub fn control_mut(&mut self) -> &mut Control {
+        &mut self.engine.control
     }
 
     /// Checks now, and not only before the next connection, whether the trusted certificates have

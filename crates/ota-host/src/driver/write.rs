@@ -3,7 +3,7 @@
 /// Writes `Driver` for a runtime into an adapter's module: `ota_host::driver!(Runtime);`
 ///
 /// Each method is shown on the adapter's own page. A method passes its arguments on to
-/// [`Driver`](crate::Driver) and decides nothing. The adapter needs `ota-wire` among its
+/// [`Driver`](crate::Driver), or to its [`Control`](crate::Control), and decides nothing. The adapter needs `ota-wire` among its
 /// dependencies.
 #[macro_export]
 macro_rules! driver {
@@ -74,14 +74,14 @@ macro_rules! driver {
                 running: &str,
                 storage: $crate::Storage,
             ) -> Result<DeviceIndex, Error> {
-                self.0.add_device(config, running, storage)
+                self.0.control_mut().add_device(config, running, storage)
             }
 
             /// A device's state machine: its state, progress and offer. `None` if there is no such
             /// device.
             #[must_use]
             pub fn updater(&self, device: DeviceIndex) -> Option<&$crate::ota_proto::Updater> {
-                self.0.updater(device)
+                self.0.control().updater(device)
             }
 
             /// Gives a command to a device's state machine:
@@ -96,13 +96,13 @@ macro_rules! driver {
                 device: DeviceIndex,
                 command: $crate::ota_proto::Command,
             ) -> Result<(), $crate::ota_proto::Misuse> {
-                self.0.command(device, command)
+                self.0.control_mut().command(device, command)
             }
 
             /// A device's verified image, for an installer.
             #[must_use]
             pub fn image(&self, device: DeviceIndex) -> Option<&$crate::Image> {
-                self.0.image(device)
+                self.0.control().image(device)
             }
         }
 
@@ -122,7 +122,7 @@ macro_rules! driver {
                 payload: &[u8],
                 qos: $crate::ota_proto::QoS,
             ) -> Result<::ota_wire::mqtt::PublishHandle, ::ota_wire::mqtt::PublishError> {
-                self.0.publish(topic, payload, qos)
+                self.0.control_mut().publish(topic, payload, qos)
             }
 
             /// Subscribes to a filter, in this session and in each later one.
@@ -135,18 +135,18 @@ macro_rules! driver {
                 filter: &str,
                 qos: $crate::ota_proto::QoS,
             ) -> Result<::ota_wire::mqtt::SubId, ::ota_wire::mqtt::SubscribeError> {
-                self.0.subscribe(filter, qos)
+                self.0.control_mut().subscribe(filter, qos)
             }
 
             /// Ends a subscription; `false` if it has ended already.
             pub fn unsubscribe(&mut self, id: ::ota_wire::mqtt::SubId) -> bool {
-                self.0.unsubscribe(id)
+                self.0.control_mut().unsubscribe(id)
             }
 
             /// Acknowledges a message that the application has taken; `false` if it is of an
             /// earlier connection.
             pub fn acknowledge(&mut self, ack: ::ota_wire::mqtt::AckId) -> bool {
-                self.0.acknowledge(ack)
+                self.0.control_mut().acknowledge(ack)
             }
         }
 
@@ -160,14 +160,14 @@ macro_rules! driver {
                 &mut self,
                 login: ::ota_wire::mqtt::ConnectLogin,
             ) -> Result<(), Error> {
-                self.0.set_login(login)
+                self.0.control_mut().set_login(login)
             }
 
             /// Disconnects from the broker, and reconnects after the minimum interval between two
             /// connections. [`Disconnected`](ota_wire::client::ClientEvent::Disconnected) reports when it
             /// is done.
             pub fn disconnect(&mut self) {
-                self.0.disconnect();
+                self.0.control_mut().disconnect();
             }
 
             /// Checks now, and not only before the next connection, whether the trusted
@@ -180,13 +180,13 @@ macro_rules! driver {
             /// `None` without [`Options::record`].
             #[must_use]
             pub fn recording(&self) -> Option<Vec<u8>> {
-                self.0.recording()
+                self.0.control().recording()
             }
 
             /// The clock of all times here.
             #[must_use]
             pub fn clock(&self) -> $crate::Clock {
-                self.0.clock()
+                self.0.control().clock()
             }
         }
     };

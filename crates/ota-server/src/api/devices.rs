@@ -14,8 +14,9 @@ use ota_store::{DeviceKey, DeviceRow, EventQuery, Filter, NewAudit, Query, Versi
 use serde_json::{Value, json};
 
 use super::reply::Reply;
+use super::rows::{events_after, must_be_there, seen};
 use super::{Api, Asked, Failed, audit, once};
-use crate::cycle::{Edit, Input, Rider, Seen};
+use crate::cycle::{Edit, Input, Rider};
 use crate::hub::Hub;
 use crate::random;
 
@@ -74,15 +75,6 @@ fn with_certificate(hub: &Hub, mut shown: Value, key: &DeviceKey) -> Result<Valu
     Ok(shown)
 }
 
-fn view(seen: &Seen) -> Value {
-    json!(DeviceView::new(&seen.device, &seen.tags, seen.disabled))
-}
-
-pub(super) fn seen(hub: &mut Hub, device: &Identity) -> Result<Value, Failed> {
-    let seen = hub.cloud.seen(device)?.ok_or_else(Problem::unknown_device)?;
-    Ok(view(&seen))
-}
-
 pub(super) async fn show(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let device = asked.grant.device(asked.call.name("name"))?;
     let shown = api
@@ -128,7 +120,7 @@ pub(super) fn register(
     asked: Option<&Asked>,
 ) -> Result<Value, Failed> {
     let now = hub.now();
-    super::products::must_be_there(hub, grant.product())?;
+    must_be_there(hub, grant.product())?;
     let (mut inputs, mut rider, mut shown) = (Vec::new(), Rider::default(), Vec::new());
     for new in new {
         let device = grant.device(&new.name)?;
@@ -243,7 +235,7 @@ pub(super) async fn history(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let events = api
         .read(move |read| {
             let there = read.device(&key)?.is_some();
-            let first = super::products::events_after(read, &key.product)?;
+            let first = events_after(read, &key.product)?;
             let query = EventQuery { after: after.max(first), device: Some(key) };
             let events = read.events(&query, limit)?;
             // A removed device still has its history.

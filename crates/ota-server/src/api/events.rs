@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::reply::Reply;
-use super::{Api, Asked, Ticket, products};
+use super::{Api, Asked, Ticket, rows};
 
 /// Events per read.
 const MOST: usize = 500;
@@ -122,7 +122,7 @@ impl Feed {
             let mut begins = BTreeMap::new();
             for Event { what, .. } in &events {
                 if !begins.contains_key(&what.product) {
-                    let after = products::events_after(read, &what.product)?;
+                    let after = rows::events_after(read, &what.product)?;
                     begins.insert(what.product.clone(), after);
                 }
             }

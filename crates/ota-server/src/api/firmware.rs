@@ -169,7 +169,7 @@ pub(super) async fn add(api: &Api, asked: Asked, body: Body) -> Result<Reply, Pr
 }
 
 pub(super) fn enlist(hub: &mut Hub, listed: &Listed, rider: Rider) -> Result<Value, Failed> {
-    super::products::must_be_there(hub, &listed.firmware.product_id)?;
+    super::rows::must_be_there(hub, &listed.firmware.product_id)?;
     let path = &listed.firmware.path;
     if hub.cloud.catalog().iter().any(|known| known.path == *path) {
         return Err(Problem::new(Code::Exists, "another firmware has its path").into());

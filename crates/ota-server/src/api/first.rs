@@ -10,7 +10,7 @@ use ota_store::private::{self, Unfit};
 use ota_store::seal::{self, Ring};
 use ota_store::{Commit, DataFolder, Item, Kind, Read, SecretWrite, Sqlite, Store, StoreError};
 
-use super::keys::all;
+use super::rows::{all, has_root};
 use crate::clock::{self, Clock};
 use crate::error::KeyError;
 use crate::keys::{Keys, key_place};
@@ -84,23 +84,6 @@ pub(crate) fn first_link(
     let bytes = random().map_err(|_| KeyError::NoRandom)?;
     let key = keys.link_keys().into_iter().next();
     Ok(key.map(|key| AdminLink::make(&key, LinkFor::First, now, bytes)))
-}
-
-/// Whether a key with all rights exists, other than this one.
-pub(super) fn has_root(read: &dyn Read, besides: &str) -> Result<bool, StoreError> {
-    let mut after: Option<String> = None;
-    loop {
-        let page = read.items(Kind::API_KEY, "", after.as_deref(), 100)?;
-        let Some(last) = page.last() else { return Ok(false) };
-        after = Some(last.id.clone());
-        if page.iter().any(|item| item.id != besides && is_root(item)) {
-            return Ok(true);
-        }
-    }
-}
-
-pub(super) fn is_root(item: &Item) -> bool {
-    Key::from_bytes(&item.body).is_ok_and(|key| key.is_root())
 }
 
 fn put(store: &mut dyn Store, keys: &Keys, key: &Key, text: &KeyText) -> Result<(), StoreError> {

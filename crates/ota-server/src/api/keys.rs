@@ -1,31 +1,15 @@
 //! API keys.
 
 use ota_cloud::api::{Code, Key, KeyView, NewKey, Problem};
-use ota_store::{Item, Kind, Read, SecretWrite, StoreError};
+use ota_store::{Item, Kind, SecretWrite};
 use serde_json::json;
 
-use super::first::{has_root, is_root};
 use super::reply::Reply;
+use super::rows::{all, has_root, is_root};
 use super::{Api, Asked, audit, corrupt, once};
 use crate::cycle::Rider;
 use crate::keys::key_place;
 use crate::random;
-
-/// Items per read.
-const PAGE: usize = 100;
-
-/// All items of a kind.
-pub(super) fn all(read: &dyn Read, kind: Kind) -> Result<Vec<Item>, StoreError> {
-    let mut items: Vec<Item> = Vec::new();
-    loop {
-        let after = items.last().map(|item| item.id.as_str());
-        let page = read.items(kind, "", after, PAGE)?;
-        if page.is_empty() {
-            return Ok(items);
-        }
-        items.extend(page);
-    }
-}
 
 pub(super) async fn list(api: &Api) -> Result<Reply, Problem> {
     let items = api.read(|read| all(read, Kind::API_KEY)).await?;

@@ -8,7 +8,7 @@ use ota_cloud::api::{Caller, Key, KeyText, Person, Session, SessionText};
 use ota_proto::Instant;
 use ota_store::{Kind, Read, Sealed, StoreError};
 
-use super::keys::all;
+use super::rows::all;
 use crate::keys::{Keys, key_place};
 
 /// The credential of a request.

@@ -23,6 +23,7 @@ mod password;
 mod people;
 mod products;
 mod reply;
+mod rows;
 mod sign_in;
 mod updates;
 mod vendor;

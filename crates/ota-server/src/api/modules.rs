@@ -46,7 +46,7 @@ pub(super) async fn list(api: &Api, asked: Asked) -> Result<Reply, Problem> {
 
 /// The row of a module of the path, and its id.
 fn found(hub: &Hub, asked: &Asked) -> Result<(Module, Item), Failed> {
-    super::products::must_be_there(hub, asked.grant.product())?;
+    super::rows::must_be_there(hub, asked.grant.product())?;
     let module = Module::new(Some(asked.call.name("module"))).ok_or_else(unknown)?;
     let id = format!("{}/{module}", asked.grant.product());
     let item = hub.cloud.store().read().item(Kind::MODULE, &id)?;
@@ -76,7 +76,7 @@ pub(super) async fn add(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let shown = api
         .ask(move |hub, now| {
             let product = asked.grant.product();
-            super::products::must_be_there(hub, product)?;
+            super::rows::must_be_there(hub, product)?;
             let id = format!("{product}/{module}");
             if hub.cloud.store().read().item(Kind::MODULE, &id)?.is_some() {
                 return Err(Problem::new(Code::Exists, "the module exists already").into());

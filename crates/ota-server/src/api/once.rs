@@ -7,9 +7,8 @@ use ota_proto::Instant;
 use ota_store::{Item, Kind, Read, StoreError};
 use serde_json::Value;
 
-use super::devices::seen;
-use super::products::settings;
 use super::reply::Reply;
+use super::rows::{seen, settings};
 use super::{Api, Asked, Failed, corrupt};
 use crate::cycle::Rider;
 use crate::hub::Hub;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ota_cloud::Product;
 use ota_cloud::api::{
     ChangeRegistration, Code, Grant, Key, NewProduct, Person, Problem, ProductSecret, ProductView,
     RegistrationView, Right, Settings,
@@ -11,9 +10,9 @@ use ota_proto::{Identity, Instant};
 use ota_store::{Filter, Item, Kind, NewAudit, Read, StoreError};
 use serde_json::{Value, json};
 
-use super::keys::all;
 use super::reply::Reply;
-use super::{Api, Asked, Failed, audit, corrupt, once};
+use super::rows::{all, must_be_there, settings};
+use super::{Api, Asked, Failed, audit, once};
 use crate::cycle::Rider;
 use crate::hub::Hub;
 use crate::keys::Keys;
@@ -68,20 +67,6 @@ pub(super) async fn show(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     Ok(Reply::json(200, &json!(ProductView::new(&id, &settings))))
 }
 
-/// The settings of a product; one that is older than settings has none.
-pub(super) fn settings(read: &dyn Read, id: &str) -> Result<Settings, StoreError> {
-    let item = read.item(Kind::SETTINGS, id)?;
-    let read = |item: Item| Settings::from_bytes(&item.body).map_err(|why| corrupt(&why));
-    Ok(item.map(read).transpose()?.unwrap_or_default())
-}
-
-/// The last event before a product was made. Earlier ones are of a removed product with its id, and
-/// shown to nobody.
-pub(super) fn events_after(read: &dyn Read, id: &str) -> Result<u64, StoreError> {
-    let Some(item) = read.item(Kind::PRODUCT, id)? else { return Ok(0) };
-    Ok(Product::from_bytes(&item.body).map_err(|why| corrupt(&why))?.events_after)
-}
-
 fn row(read: &dyn Read, id: &str, settings: &Settings) -> Result<Item, StoreError> {
     let body = settings.to_bytes().map_err(|why| StoreError::Invalid { what: why.to_string() })?;
     let rev = read.item(Kind::SETTINGS, id)?.map_or(0, |item| item.rev);
@@ -91,16 +76,6 @@ fn row(read: &dyn Read, id: &str, settings: &Settings) -> Result<Item, StoreErro
 fn fresh() -> Result<ProductSecret, Failed> {
     let no = |_| Problem::new(Code::Internal, "the system provides no random numbers");
     Ok(ProductSecret::make(random::<{ ProductSecret::RANDOM }>().map_err(no)?))
-}
-
-/// The product exists when the call arrives. A slow body may take minutes, in which the product is
-/// removed. Its new rows would then belong to nobody, and later to whoever creates the product
-/// again.
-pub(in crate::api) fn must_be_there(hub: &Hub, id: &str) -> Result<(), Failed> {
-    match hub.cloud.store().read().item(Kind::PRODUCT, id)? {
-        Some(_) => Ok(()),
-        None => Err(Problem::unknown_product().into()),
-    }
 }
 
 /// A product's secret, for callers who may add devices.

@@ -8,8 +8,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
+use ota_cloud::BadState;
 use ota_cloud::Device;
-use ota_cloud::device::BadState;
 use ota_proto::{Identity, Instant};
 
 use super::work::{Done, Kept, Work};

@@ -19,9 +19,10 @@ use std::fmt;
 use std::time::Duration;
 
 use batch::{Batch, Found, Memory};
+use ota_cloud::BadState;
 use ota_cloud::alert::News;
 use ota_cloud::campaign::count_name;
-use ota_cloud::device::{self, BadState, Context, DeviceInput, Effect};
+use ota_cloud::device::{self, Context, DeviceInput, Effect};
 use ota_cloud::{
     CatalogError, CloudConfig, CloudError, Device, EventKind, Firmware, Module, TaskError, TaskId,
     TaskOptions,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use ota_cloud::device::BadState;
+use ota_cloud::BadState;
 use ota_cloud::{
     Catalog, CatalogError, CloudConfig, Firmware, Listed, Module, Product, Rollout, Status,
 };

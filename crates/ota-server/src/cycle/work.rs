@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ota_cloud::device::{BadState, Write};
+use ota_cloud::BadState;
+use ota_cloud::device::Write;
 use ota_cloud::{Device, EventKind};
 use ota_proto::{Identity, Instant};
 use ota_store::{DeviceKey, DeviceRow, NewEvent};

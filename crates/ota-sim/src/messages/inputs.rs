@@ -3,9 +3,9 @@
 use ota_proto::{Command, Event, Hold, Installed, Peer, QoS, Updater};
 
 use crate::app::{Act, Install, Verdict};
-use crate::field::Kind;
 use crate::link::{MessageFault, Packet};
 use crate::trace::{Heard, Said, What};
+use crate::trouble::Kind;
 use crate::world::Step;
 
 use super::{Arrival, World};

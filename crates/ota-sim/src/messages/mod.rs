@@ -10,11 +10,11 @@ use ota_proto::journal::Record;
 use ota_proto::{Boot, Instant, Md5, OpId, SlotState, State, StorageError, Updater};
 
 use crate::app::Act;
-use crate::field::Kind;
 use crate::link::{Direction, Link, MessageFault, Packet};
 use crate::server::Server;
 use crate::setup::Setup;
 use crate::trace::What;
+use crate::trouble::Kind;
 use crate::world::{Layer, Outcome, Step};
 
 use consent::Consent;

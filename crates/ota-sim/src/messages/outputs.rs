@@ -4,10 +4,10 @@ use ota_proto::{
     Body, Config, Fetch, Idle, Instant, OpId, Output, PubId, Publish, QoS, Timer, Work,
 };
 
-use crate::field::Kind;
 use crate::link::Packet;
 use crate::server::Next;
 use crate::trace::{Said, What};
+use crate::trouble::Kind;
 use crate::world::Step;
 
 use super::World;

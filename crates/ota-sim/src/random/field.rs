@@ -5,8 +5,8 @@ use core::time::Duration;
 
 use ota_proto::{Instant, Rng, TransportError};
 
-use crate::field::Kind;
 use crate::trace::What;
+use crate::trouble::Kind;
 use crate::{
     Cut, FetchFault, Image, Install, Mode, Outcome, Step, Storage, Tear, Unreadable, World,
 };

@@ -5,7 +5,7 @@ use core::time::Duration;
 use ota_cloud::fault::{Fault, FaultPlan, Place, Rule};
 use ota_proto::{Instant, Rng};
 
-use crate::field::Kind;
+use crate::trouble::Kind;
 use crate::wire::{self, Break, Chunks, Stream, Wires};
 use crate::{Cut, Install, Outcome, Said, Setup};
 

@@ -199,7 +199,7 @@ impl Env {
         if let Some((_, job)) = &self.storage.job {
             all.extend([StorageError::Failed, StorageError::NoSpace].map(Action::JobFails));
             all.push(Action::EndedTwice);
-            if matches!(job, crate::world::Job::Digest(_)) {
+            if matches!(job, crate::storage::Job::Digest(_)) {
                 all.push(Action::WrongDigest);
             }
         }

@@ -10,8 +10,8 @@ use ota_proto::{
 
 use crate::invariants::Invariants;
 use crate::setup::Setup;
+use crate::storage::Storage;
 use crate::trace::{Said, Trace, What};
-use crate::world::Storage;
 
 use super::key;
 

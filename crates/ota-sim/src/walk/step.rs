@@ -7,8 +7,8 @@ use ota_proto::{
 };
 
 use crate::setup::Setup;
+use crate::storage::Cut as PowerCut;
 use crate::trace::{Heard, Said, What};
-use crate::world::Cut as PowerCut;
 
 use super::act::{Action, Cut, Head};
 use super::env::{Ask, Down, Env, VERSIONS, version};

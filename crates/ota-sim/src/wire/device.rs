@@ -8,9 +8,9 @@ use ota_wire::mqtt::ConnectLogin;
 use ota_wire::record::Recorder;
 
 use crate::app::{Act, Verdict};
-use crate::field::Kind;
+use crate::storage::Cut;
 use crate::trace::What;
-use crate::world::Cut;
+use crate::trouble::Kind;
 
 use super::World;
 

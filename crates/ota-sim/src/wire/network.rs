@@ -4,7 +4,7 @@ use ota_cloud::origin::{Closing, Connection};
 use ota_proto::{Instant, TransportError};
 use ota_wire::client::{Input, Link, LinkKind};
 
-use crate::field::Kind;
+use crate::trouble::Kind;
 
 use super::broker::{Broker, Said as Asked};
 use super::pipe::{End, Pipe};

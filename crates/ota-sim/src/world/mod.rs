@@ -4,7 +4,6 @@
 //! and the cloud: [`Messages`](crate::messages::Messages) or [`Bytes`](crate::wire::Bytes).
 
 mod layer;
-mod storage;
 
 use std::collections::BTreeMap;
 
@@ -16,26 +15,14 @@ use ota_proto::journal::Record;
 use ota_proto::{Instant, OpId, Rng, State, StorageError, Updater, Work};
 
 use crate::app::Act;
-use crate::field::Kind;
 use crate::invariants::Invariants;
 use crate::setup::{Image, Setup};
+use crate::storage::{Block, Cut, Job, Storage};
 use crate::tear::Tear;
 use crate::trace::{Trace, What};
+use crate::trouble::Kind;
 
 pub use self::layer::Layer;
-pub(crate) use self::storage::{Block, Job};
-pub use self::storage::{Misreads, Storage, Unreadable};
-
-/// What a power cut does to work in progress and to unsynced data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cut {
-    /// None of it takes effect.
-    Before,
-    /// A random part of it takes effect.
-    Torn,
-    /// All of it takes effect, but the program does not learn of it.
-    After,
-}
 
 /// The result of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

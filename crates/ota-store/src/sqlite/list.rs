@@ -3,9 +3,9 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
+use super::columns::{COLUMNS, device_of};
 use super::fault::refused;
 use super::range::Range;
-use super::read::{COLUMNS, device_of};
 use crate::error::StoreError;
 use crate::store::{Filter, MAX_PAGE, Page, Query, VersionFilter};
 

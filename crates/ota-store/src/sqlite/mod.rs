@@ -1,6 +1,7 @@
 //! The state in one file.
 
 mod backup;
+mod columns;
 mod fault;
 mod list;
 mod migrate;
@@ -44,6 +45,8 @@ pub struct Sqlite {
     audit_key: Option<AuditKey>,
     last_event: u64,
     head: (u64, Link),
+    /// The schema, before the first commit into a new log.
+    new_log: Option<u32>,
 }
 
 impl Sqlite {
@@ -71,8 +74,6 @@ impl Sqlite {
         // of a log, so before the first commit is acknowledged.
         if found < schema {
             sync_parent(&path).map_err(|why| StoreError::io("sync", &path, &why))?;
-        } else if is_log_new {
-            begin_log(&connection, found)?;
         }
         let reader = read::Reader::new(connection);
         let mut store = Self {
@@ -81,6 +82,7 @@ impl Sqlite {
             audit_key: None,
             last_event: 0,
             head: (0, Link::default()),
+            new_log: (found == schema && is_log_new).then_some(found),
         };
         if schema == migrate::LATEST {
             store.last_event = store.reader.last_event()?;
@@ -154,8 +156,8 @@ fn log_of(path: &Path) -> PathBuf {
 
 /// Begins a new log with an unchanged number and without a sync. SQLite would sync the log's head
 /// before the first commit, for old pages behind it, which a new log does not have. The first
-/// commit syncs all of the log before it is acknowledged, so a start waits once less for the disk.
-/// A disk that refuses this is told by that commit.
+/// commit syncs all of the log before it is acknowledged, so it waits once less for the disk. A disk
+/// that refuses this is told by that commit.
 fn begin_log(connection: &Connection, schema: u32) -> Result<(), StoreError> {
     connection.pragma_update(None, "synchronous", "OFF").map_err(refused)?;
     let _ = connection.pragma_update(None, "user_version", schema);
@@ -213,6 +215,10 @@ impl Store for Sqlite {
 
     fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
         commit.check(self.audit_key.is_some())?;
+        // Not at the start: one that ends because of a missing key has changed nothing.
+        if let Some(schema) = self.new_log.take() {
+            begin_log(self.connection(), schema)?;
+        }
         let start = write::Numbers { last_event: self.last_event, head: self.head };
         let key = self.audit_key.as_ref();
         let numbers = write::run(self.reader.connection_mut(), commit, start, key)?;

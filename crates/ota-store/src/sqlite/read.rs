@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension as _, Row, Rows, params};
 
+use super::columns::{COLUMNS, device_of, get};
 use super::fault::{corrupt, refused};
 use super::range::Range;
 use super::{list, meta};
@@ -17,10 +17,6 @@ use crate::seal::KeyId;
 use crate::store::{
     CountFault, Counting, EventQuery, Filter, MAX_EACH, MAX_PAGE, Page, Query, Read, compare_counts,
 };
-
-/// The columns of a device, in the order of [`device_of`].
-pub(super) const COLUMNS: &str =
-    "d.product, d.name, d.rev, d.wake, d.task, d.disabled, d.versions, d.tags, d.state";
 
 pub(super) const ITEMS: &str = "SELECT kind, id, rev, wake, body FROM item \
      WHERE kind = ?1 AND id >= ?2 AND id < ?3 ORDER BY id LIMIT ?4";
@@ -132,32 +128,6 @@ fn each_device(
         take(&device_of(row)?)?;
     }
     Ok(())
-}
-
-pub(super) fn texts(json: &str) -> Result<BTreeMap<String, String>, StoreError> {
-    serde_json::from_str(json).map_err(|_| corrupt("versions or tags that are not JSON"))
-}
-
-fn get<T: FromSql>(row: &Row<'_>, column: usize) -> Result<T, StoreError> {
-    row.get(column).map_err(refused)
-}
-
-fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, StoreError> {
-    let value = row.get_ref(column).map_err(refused)?;
-    value.as_str().map_err(|_| corrupt("bytes where a text belongs"))
-}
-
-pub(super) fn device_of(row: &Row<'_>) -> Result<DeviceRow, StoreError> {
-    Ok(DeviceRow {
-        key: DeviceKey { product: get(row, 0)?, name: get(row, 1)? },
-        rev: get(row, 2)?,
-        wake: get(row, 3)?,
-        task: get(row, 4)?,
-        disabled: get(row, 5)?,
-        versions: texts(text(row, 6)?)?,
-        tags: texts(text(row, 7)?)?,
-        state: get(row, 8)?,
-    })
 }
 
 fn item_of(row: &Row<'_>) -> Result<Item, StoreError> {

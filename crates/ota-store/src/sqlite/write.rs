@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
+use super::columns::texts;
 use super::fault::{corrupt, refused};
-use super::read::{searched_versions, texts};
+use super::read::searched_versions;
 use crate::audit::{self, AuditKey};
 use crate::commit::{self, Commit, SecretWrite};
 use crate::error::{Conflict, StoreError};

@@ -39,6 +39,16 @@ impl Default for ReconnectConfig {
     }
 }
 
+impl ReconnectConfig {
+    /// Sets the minimum interval between two connections, and the longest wait before the first one.
+    /// With an interval below [`ReconnectConfig::base`], failures wait less, too, but never under
+    /// 200 ms: without any back-off they would cause a busy loop.
+    pub fn set_spacing(&mut self, min_interval: Micros, spread: Micros) {
+        (self.min_interval, self.spread) = (min_interval, spread);
+        self.base = self.base.min(min_interval.max(Micros::from_millis(200)));
+    }
+}
+
 /// How an attempt to open a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -17,10 +17,7 @@ use crate::args;
 use crate::failure::{Code, Failure};
 use crate::print::{clean, err, out};
 
-pub(crate) fn run(args: &args::Import) -> Result<(), Failure> {
-    if let Some(url) = &args.from {
-        return super::pull::run(args, url);
-    }
+pub(super) fn run(args: &args::Import) -> Result<(), Failure> {
     let client = Client::new(&args.remote)?;
     let file = args.file.as_deref().ok_or_else(|| Failure::usage("which table?"))?;
     let table = read(file, args.product.as_deref())?;

@@ -35,11 +35,15 @@ pub(crate) use device::run as device;
 pub(crate) use events::run as events;
 pub(crate) use export::run as export;
 pub(crate) use firmware::run as firmware;
-pub(crate) use import::run as import;
 pub(crate) use module::run as module;
 pub(crate) use product::run as product;
 pub(crate) use update::{act, run as update};
 pub(crate) use webhook::run as webhook;
+
+/// Takes devices over, from a table or from another cloud.
+pub(crate) fn import(args: &crate::args::Import) -> Result<(), Failure> {
+    args.from.as_ref().map_or_else(|| import::run(args), |url| pull::run(args, url))
+}
 
 /// The longest accepted answer.
 const MAX_ANSWER: u64 = 64 << 20;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use super::lines::From;
-use super::runs::{Images, PATIENCE, settled};
+use super::runs::{Images, PATIENCE, said_of_memory, settled};
 use super::tools::{Compiler, Profile, Programs};
 use super::world::World;
 use super::{elf, flash, small};
@@ -173,15 +173,6 @@ fn update(programs: &Programs) -> Result<(BTreeMap<String, u64>, [flash::Wear; 3
     settled(&mut world, &images.new.version)?;
     let [firmware, _] = world.flash()?.wear()?;
     Ok((most, firmware))
-}
-
-/// Reads a firmware line with memory figures, and keeps the maximum of each.
-pub(super) fn said_of_memory(line: &str, most: &mut BTreeMap<String, u64>) {
-    let words: Vec<&str> = line.strip_prefix("memory: ").unwrap_or_default().split(' ').collect();
-    for pair in words.chunks_exact(2) {
-        let place = most.entry(pair[0].to_owned()).or_default();
-        *place = pair[1].parse().unwrap_or(0).max(*place);
-    }
 }
 
 /// The words in the firmware's line, and their names in the table.

@@ -1,5 +1,6 @@
 //! The runs: an update, roll-backs, faults of the network and of the image.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use super::flash::Wear;
@@ -12,6 +13,15 @@ use super::world::World;
 pub(super) const PATIENCE: f64 = 60.0;
 /// Microseconds of an erase that make a download last longer than a second.
 const SLOW: u32 = 90_000;
+
+/// Reads a firmware line with memory figures, and keeps the maximum of each.
+pub(super) fn said_of_memory(line: &str, most: &mut BTreeMap<String, u64>) {
+    let words: Vec<&str> = line.strip_prefix("memory: ").unwrap_or_default().split(' ').collect();
+    for pair in words.chunks_exact(2) {
+        let place = most.entry(pair[0].to_owned()).or_default();
+        *place = pair[1].parse().unwrap_or(0).max(*place);
+    }
+}
 
 /// The image that runs before the update, and the offered one.
 pub(super) struct Images {

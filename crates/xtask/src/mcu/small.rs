@@ -5,9 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use super::elf;
-use super::footprint::said_of_memory;
 use super::lines::From;
-use super::runs::{PATIENCE, failed, last, with_wrong_digest};
+use super::runs::{PATIENCE, failed, last, said_of_memory, with_wrong_digest};
 use super::tools::{Compiler, Image, Profile, Programs};
 use super::world::World;
 

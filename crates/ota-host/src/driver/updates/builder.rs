@@ -138,11 +138,7 @@ impl<U: Open> Builder<U> {
     /// The minimum interval between two connections, and the longest wait before the first one.
     /// Default: 5 s, the platform's limit.
     pub fn connect_spacing(mut self, time: Duration) -> Self {
-        let reconnect = &mut self.client.reconnect;
-        (reconnect.min_interval, reconnect.spread) = (time.into(), time.into());
-        // Without an interval a back-off is still needed, or failures would cause a busy loop.
-        let base = time.max(Duration::from_millis(200)).into();
-        reconnect.base = reconnect.base.min(base);
+        self.client.reconnect.set_spacing(time.into(), time.into());
         self
     }
 
@@ -256,7 +252,7 @@ impl<U: Open> Builder<U> {
         let mut driver = Driver::with_options(client, options)?;
         let mut machine = self.machine;
         machine.seed = seed;
-        driver.add_device(machine, version.as_str(), storage)?;
+        driver.control_mut().add_device(machine, version.as_str(), storage)?;
         Ok(U::from_device(OneDevice::new(driver, lasting)))
     }
 }

@@ -47,7 +47,7 @@ impl<R: Runtime> OneDevice<R> {
     pub async fn next(&mut self) -> Result<Event, EngineError> {
         // The application is back: it has taken what it was given.
         if let Some(ack) = self.taken.take() {
-            self.driver.acknowledge(ack);
+            self.driver.control_mut().acknowledge(ack);
         }
         loop {
             if let Some(event) = self.noted() {
@@ -65,19 +65,19 @@ impl<R: Runtime> OneDevice<R> {
     /// # Errors
     /// [`Misuse`] if it does not fit the state; nothing changed.
     pub fn command(&mut self, command: Command) -> Result<(), Misuse> {
-        self.driver.command(DeviceIndex::FIRST, command)
+        self.driver.control_mut().command(DeviceIndex::FIRST, command)
     }
 
     /// The current time, for commands.
     #[must_use]
     pub fn now(&self) -> Instant {
-        self.driver.clock().now()
+        self.driver.control().clock().now()
     }
 
     /// The state of the update.
     #[must_use]
     pub fn status(&self) -> Status {
-        Self::added(Status::of(self.driver.client(), DeviceIndex::FIRST))
+        Self::added(Status::of(self.driver.control().client(), DeviceIndex::FIRST))
     }
 
     /// The version that runs.
@@ -93,7 +93,7 @@ impl<R: Runtime> OneDevice<R> {
     }
 
     fn updater(&self) -> &Updater {
-        Self::added(self.driver.updater(DeviceIndex::FIRST))
+        Self::added(self.driver.control().updater(DeviceIndex::FIRST))
     }
 
     #[expect(clippy::expect_used, reason = "`Builder::open` adds the device")]
@@ -126,7 +126,7 @@ impl<R: Runtime> OneDevice<R> {
         if self.lasting.swap(false, Ordering::Relaxed) {
             return Some(Event::LastingLogin);
         }
-        let image = self.driver.image(DeviceIndex::FIRST)?;
+        let image = self.driver.control().image(DeviceIndex::FIRST)?;
         image.take_removed().map(|bytes| Event::ImageRemoved { bytes })
     }
 
@@ -136,11 +136,11 @@ impl<R: Runtime> OneDevice<R> {
             self.taken = *ack;
         }
         let image = |what| self.new_image(what);
-        Event::of(event, self.driver.client(), self.now(), image)
+        Event::of(event, self.driver.control().client(), self.now(), image)
     }
 
     fn new_image(&self, what: updates::NewImage) -> Option<NewImage> {
-        Some(NewImage::new(self.driver.image(DeviceIndex::FIRST)?.clone(), what))
+        Some(NewImage::new(self.driver.control().image(DeviceIndex::FIRST)?.clone(), what))
     }
 }
 

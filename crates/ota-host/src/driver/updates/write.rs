@@ -123,7 +123,7 @@ macro_rules! updates {
             /// The latest inputs, for `ota replay`. `None` without [`Builder::record`].
             #[must_use]
             pub fn recording(&mut self) -> Option<Vec<u8>> {
-                self.0.driver().recording()
+                self.0.driver().control_mut().recording()
             }
         }
 
@@ -140,7 +140,7 @@ macro_rules! updates {
                 payload: &[u8],
                 qos: QoS,
             ) -> Result<PublishHandle, PublishError> {
-                self.0.driver().publish(topic, payload, qos)
+                self.0.driver().control_mut().publish(topic, payload, qos)
             }
 
             /// Subscribes to topics, on this connection and each later one. Their messages come as
@@ -149,17 +149,17 @@ macro_rules! updates {
             /// # Errors
             /// [`SubscribeError`]: the filter is invalid, or already subscribed.
             pub fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<SubId, SubscribeError> {
-                self.0.driver().subscribe(filter, qos)
+                self.0.driver().control_mut().subscribe(filter, qos)
             }
 
             /// Ends a subscription; `false` if it has ended already.
             pub fn unsubscribe(&mut self, id: SubId) -> bool {
-                self.0.driver().unsubscribe(id)
+                self.0.driver().control_mut().unsubscribe(id)
             }
 
             /// Ends the connection. The next one follows by itself, with a new login.
             pub fn reconnect(&mut self) {
-                self.0.driver().disconnect();
+                self.0.driver().control_mut().disconnect();
             }
 
             /// Checks now, and not only before the next connection, whether the trusted

@@ -63,7 +63,7 @@ pub(super) async fn change(asked: Asked, action: Action) -> Answer {
     asked
         .ask(move |hub, now| {
             let product = who.grant.product();
-            crate::api::products::must_be_there(hub, product)?;
+            crate::api::rows::must_be_there(hub, product)?;
             let id = format!("{product}/{module}");
             let there = hub.cloud.store().read().item(Kind::MODULE, &id)?;
             let mut rider = who.rider(now, module.as_str());

@@ -5,6 +5,7 @@ use ota_cloud::vendor::{product_info, registration_info, studio_settings};
 
 use super::*;
 use crate::api::products::{self, Used};
+use crate::api::rows;
 
 /// The most random ids tried to find a free one.
 const DRAWS: usize = 20;
@@ -17,7 +18,7 @@ pub(super) async fn list(asked: Asked, offset: Option<u64>, limit: Option<u64>) 
             let ids: Vec<String> = ids.filter(|id| who.sees(id)).collect();
             let total = ids.len();
             let shown = page(ids, offset.unwrap_or(0), limit.unwrap_or(MAX_ROWS));
-            let show = |id: &String| Ok(product_info(id, &products::settings(read, id)?, None));
+            let show = |id: &String| Ok(product_info(id, &rows::settings(read, id)?, None));
             let shown = shown.iter().map(show).collect::<Result<Vec<Value>, StoreError>>()?;
             Ok(json!({ "TotalCount": total, "Total": total, "Products": listed(shown) }))
         })
@@ -41,7 +42,7 @@ pub(super) async fn describe(asked: Asked) -> Answer {
     asked
         .ask(move |hub, _| {
             let id = who.grant.product();
-            let settings = products::settings(hub.cloud.store().read(), id)?;
+            let settings = rows::settings(hub.cloud.store().read(), id)?;
             let secret = products::secret(hub, &who.grant)?;
             Ok(product_info(id, &settings, secret.as_ref()))
         })
@@ -88,7 +89,7 @@ fn exists() -> ApiError {
 fn is_new(hub: &Hub, name: &str) -> Result<(), Oops> {
     let read = hub.cloud.store().read();
     for item in all(read, Kind::PRODUCT, "")? {
-        if products::settings(read, &item.id)?.called(&item.id) == name {
+        if rows::settings(read, &item.id)?.called(&item.id) == name {
             return Err(exists().into());
         }
     }
@@ -153,7 +154,7 @@ pub(super) async fn registration(asked: Asked) -> Answer {
     let who = asked.clone();
     asked
         .ask(move |hub, _| {
-            let settings = products::settings(hub.cloud.store().read(), who.grant.product())?;
+            let settings = rows::settings(hub.cloud.store().read(), who.grant.product())?;
             let secret = products::secret(hub, &who.grant)?;
             Ok(registration_info(settings.registration, secret.as_ref()))
         })

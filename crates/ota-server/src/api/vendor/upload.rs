@@ -45,7 +45,7 @@ pub(super) async fn open(asked: Asked, action: Action) -> Answer {
     asked
         .ask(move |hub, now| {
             let folder = api.0.handle.folder.as_ref();
-            crate::api::products::must_be_there(hub, who.grant.product())?;
+            crate::api::rows::must_be_there(hub, who.grant.product())?;
             drop_due(&mut hub.cloud, folder, now)?;
             let old = hub.cloud.store().read().item(Kind::UPLOAD, &id)?;
             if old.is_none() {

@@ -11,8 +11,8 @@ use ota_wire::client::{ClientEvent, DeviceIndex};
 use crate::flash::FlashOp;
 use crate::journal::JournalPlaces;
 use crate::loader::Loader;
+use crate::storage::{Block, Job};
 use crate::wire::device::{Idle, Out, client_config, own};
-use crate::world::{Block, Job};
 
 use super::links::Links;
 use super::{FROM, Hub, identity};

@@ -45,7 +45,7 @@ pub(crate) fn load(factory: Factory, seed: u64) -> Result<Builder<'static>, &'st
         wires.mqtt.limits.tx = RECEIVE;
         wires.http.head = RECEIVE;
         if let Some(spacing) = spacing {
-            (wires.reconnect.min_interval, wires.reconnect.spread) = (spacing, spacing);
+            wires.reconnect.set_spacing(spacing, spacing);
         }
         if SMALL {
             (wires.mqtt.limits.tx, wires.mqtt.limits.kept) = (1_536, 512);

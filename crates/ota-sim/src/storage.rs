@@ -12,7 +12,16 @@ use crate::setup::Setup;
 use crate::tear::{Mode, Tear};
 use crate::trace::What;
 
-use super::Cut;
+/// What a power cut does to work in progress and to unsynced data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// None of it takes effect.
+    Before,
+    /// A random part of it takes effect.
+    Torn,
+    /// All of it takes effect, but the program does not learn of it.
+    After,
+}
 
 /// A block of the journal.
 pub(crate) type Block = Box<[u8; Journal::LEN]>;
