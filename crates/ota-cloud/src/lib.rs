@@ -67,6 +67,7 @@
 
 #[cfg(feature = "mqtt")]
 mod acks;
+#[cfg(feature = "api")]
 pub mod alert;
 #[cfg(feature = "api")]
 pub mod api;
