@@ -444,6 +444,29 @@ fn carried(page: &str) -> Vec<(String, String)> {
     fields.collect()
 }
 
+/// Where a new batch is made.
+const NEW_BATCH: &str = "/console/products/A/batches/new";
+
+/// Posts the form of a page with these fields instead of its own.
+async fn step(admin: &mut Browser<'_>, page: &str, more: &[(&str, &str)]) -> Answer {
+    let mut fields = carried(page);
+    fields.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+    fields.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    let answer = admin.post(NEW_BATCH, "http://h", &fields).await;
+    if answer.status != 303 {
+        check("step", &answer);
+    }
+    answer
+}
+
+/// The page has these words beside this field, which is marked for a screen reader.
+fn says_beside(page: &str, field: &str, words: &str) {
+    let rest = page.split(&format!("name=\"{field}\"")).nth(1).unwrap();
+    let label = rest.split("</label>").next().unwrap();
+    assert!(label.contains(words) && label.contains("aria-invalid=\"true\""), "{field}: {label}");
+}
+
 #[tokio::test]
 async fn a_new_batch_in_three_steps_says_beside_each_field_what_is_wrong() {
     let site = Site::new().await;
@@ -451,21 +474,8 @@ async fn a_new_batch_in_three_steps_says_beside_each_field_what_is_wrong() {
     site.product("A", &["d1", "d2", "d3"]).await;
     let key = format!("Authorization: Bearer {}\r\n", site.key);
     site.raw("POST", "/products/A/firmware/1.0.0", &key, b"firmware").await.expect(201);
-    let new = "/console/products/A/batches/new";
-    let first = admin.page(new).await;
+    let first = admin.page(NEW_BATCH).await;
     assert!(first.contains("Which devices") && !first.contains("Stop rule"));
-    let step = async |admin: &mut Browser<'_>, page: &str, more: &[(&str, &str)]| {
-        let mut fields = carried(page);
-        fields.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
-        fields.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let fields: Vec<(&str, &str)> =
-            fields.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-        let answer = admin.post(new, "http://h", &fields).await;
-        if answer.status != 303 {
-            check("step", &answer);
-        }
-        answer
-    };
     // The first step.
     let chosen = [("firmware", "1.0.0 mcu"), ("go", "next"), ("comment", "<spring>")];
     let mut bad = chosen.to_vec();
@@ -500,12 +510,7 @@ async fn a_new_batch_in_three_steps_says_beside_each_field_what_is_wrong() {
         ("ends", "It would end before it starts."),
         ("retries", "This must be 0 to 10."),
     ] {
-        let rest = page.split(&format!("name=\"{field}\"")).nth(1).unwrap();
-        let label = rest.split("</label>").next().unwrap();
-        assert!(
-            label.contains(words) && label.contains("aria-invalid=\"true\""),
-            "{field}: {label}"
-        );
+        says_beside(&page, field, words);
     }
     // What only the API knows: three waves, of which the second has no device.
     let good =

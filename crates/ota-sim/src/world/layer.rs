@@ -11,7 +11,7 @@ use super::{Outcome, Step, World};
 
 /// The layer of a world: the form of the device's program, and what is between it and the cloud.
 ///
-/// [`World`] has everything that does not depend on it: clock, cloud, medium, power, the end.
+/// [`World`](crate::World) has everything that does not depend on it: clock, cloud, medium, power, the end.
 pub trait Layer: Clone + Debug + Sized {
     /// A scheduled event of this layer.
     type Event: Clone + Debug;
