@@ -182,7 +182,7 @@ impl World {
     }
 
     fn is_stopped(&self) -> bool {
-        self.layer.client.as_ref().is_none_or(|client| client.is_stopped())
+        self.layer.client.as_ref().is_none_or(|client| client.client().is_stopped())
     }
 
     /// Ends the program and keeps its recording.

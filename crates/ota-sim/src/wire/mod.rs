@@ -125,7 +125,7 @@ impl Layer for Bytes {
     const JUMPS: bool = false;
 
     fn updater(&self) -> Option<&Updater> {
-        self.client.as_ref()?.updater(DeviceIndex::FIRST)
+        self.client.as_ref()?.client().updater(DeviceIndex::FIRST)
     }
 
     fn step(world: &mut World) -> Option<Step> {

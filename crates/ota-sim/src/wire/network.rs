@@ -193,14 +193,14 @@ impl World {
                 _ => continue,
             };
             let Some(client) = &mut self.layer.client else { return false };
-            let there = client.transmit(link).len().min(room);
+            let there = client.client().transmit(link).len().min(room);
             if there == 0 {
                 continue;
             }
             let sent = self.layer.sent.entry(stream).or_default();
             let count = self.layer.wires.sends.next(there, *sent, &mut self.rng);
             *sent = sent.saturating_add(count as u64);
-            let bytes = client.transmit(link).get(..count).unwrap_or_default().to_vec();
+            let bytes = client.client().transmit(link).get(..count).unwrap_or_default().to_vec();
             client.handle(self.now, Input::Sent { link, count });
             let (now, latency) = (self.now, self.setup.latency);
             match kind {

@@ -173,7 +173,13 @@ impl<B: Default + AsRef<[u8]> + AsMut<[u8]>, C: Noted, P: Buffers<B>> Engine<B, 
 
     /// The client: devices, and the application's own messages.
     #[must_use]
-    pub fn client(&self) -> &C {
+    pub fn client(&self) -> &Client {
+        self.client.client()
+    }
+
+    /// The client, or the one that records its inputs.
+    #[must_use]
+    pub fn noted(&self) -> &C {
         &self.client
     }
 

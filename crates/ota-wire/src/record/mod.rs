@@ -47,7 +47,6 @@ mod tape;
 
 use alloc::boxed::Box;
 use core::fmt;
-use core::ops::Deref;
 
 use ota_proto::{Boot, Instant, QoS};
 
@@ -63,8 +62,8 @@ pub use replay::{Recording, RecordingError, Replay, ReplayStep};
 use tape::Tape;
 
 /// A client that can record its inputs: see the [module](self). All inputs go through
-/// [`Recorder::handle`]; the separate methods return more than an [`Effect`]. For read-only methods
-/// use the [`Client`].
+/// [`Recorder::handle`]; the separate methods return more than an [`Effect`]. [`Recorder::client`] has
+/// what changes nothing.
 #[derive(Clone)]
 pub struct Recorder {
     client: Client,
@@ -97,6 +96,12 @@ impl Recorder {
             None
         };
         Ok(Self { client: Client::new(now, config)?, tape })
+    }
+
+    /// The client, for what changes nothing.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Returns the file of the recorded inputs. `None` if there are none, or if more than 1 MiB was
@@ -195,14 +200,6 @@ impl Noted for Recorder {
             tape.push(now, &kept);
         }
         &mut self.client
-    }
-}
-
-impl Deref for Recorder {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        &self.client
     }
 }
 

@@ -79,7 +79,7 @@ fn run_with(recorder: &mut Recorder, answer: [&[u8]; 2]) -> Vec<String> {
             }
             Output::Idle { .. } => {
                 for link in &links {
-                    let len = recorder.transmit(*link).len();
+                    let len = recorder.client().transmit(*link).len();
                     recorder.handle(now, Call::Sent { link: *link, count: len });
                 }
                 let Some((link, rx)) = received.next() else { return answers };
@@ -134,7 +134,7 @@ fn every_call_comes_again_taken_or_refused() {
         recorder.set_login(now, login("")).is_ok(),
         true,
     ];
-    assert_eq!(recorder.updater(FIRST).unwrap().state(), State::Fetching);
+    assert_eq!(recorder.client().updater(FIRST).unwrap().state(), State::Fetching);
     let mut give =
         |input| recorder.handle(now, Call::Device { device: FIRST, input }) == Effect::Taken;
     give(DeviceInput::Certificate(ota_proto::Peer::Broker, 1_700_000_000));
@@ -498,7 +498,7 @@ fn a_recorder_is_off_or_of_its_size() {
     run(&mut large);
     assert!(check(&small) > 20);
     assert_eq!(check(&large), 0);
-    assert_eq!(replayed::look(&small), replayed::look(&off));
+    assert_eq!(replayed::look(small.client()), replayed::look(off.client()));
 }
 
 #[test]
@@ -531,7 +531,7 @@ fn settled() -> Recorder {
     let mut recorder = Recorder::new(at(0), config(), 1).unwrap();
     run(&mut recorder);
     let link = broker();
-    let count = recorder.transmit(link).len();
+    let count = recorder.client().transmit(link).len();
     recorder.handle(at(1), Call::Sent { link, count });
     for id in 1..9 {
         let _ = recorder.handle_received(at(1), link, &[0x40, 2, 0, id]);
@@ -593,7 +593,7 @@ fn a_session_that_holds_more_than_it_may_is_refused() {
 fn a_buffer_that_holds_what_nobody_put_there_is_refused() {
     let (mut recorder, link) = (settled(), broker());
     recorder.handle(at(62), Call::Timeout);
-    assert_eq!(recorder.transmit(link), b"\xc0\x00");
+    assert_eq!(recorder.client().transmit(link), b"\xc0\x00");
     let ping = b"\x02\xc0\x00\x01\x02\x04";
     let state = recorder.recording().unwrap();
     assert!(reads(&state));

@@ -17,7 +17,7 @@ pub(crate) fn check(recorder: &Recorder, secrets: &[&str], whose: &str) -> u64 {
     let recording = Recording::read(&file).unwrap();
     let mut replay = recording.replay();
     while replay.step().is_some() {}
-    assert_eq!(look(replay.client()), look(recorder), "{whose}");
+    assert_eq!(look(replay.client()), look(recorder.client()), "{whose}");
     for secret in secrets {
         let found = file.windows(secret.len()).any(|bytes| bytes == secret.as_bytes());
         assert!(!found, "{whose}: {secret} in {}", file.escape_ascii());

@@ -155,7 +155,7 @@ impl Control {
     /// [`super::Options::record`].
     #[must_use]
     pub fn recording(&self) -> Option<Vec<u8>> {
-        self.engine.client().recording()
+        self.engine.noted().recording()
     }
 
     /// The clock of all times here.
