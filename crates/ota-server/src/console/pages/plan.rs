@@ -160,18 +160,18 @@ fn wave(fields: &Fields<'_>, number: usize, all: usize) -> Markup {
             details open[by_name] {
                 summary { (cx.t(T::WhoNames)) } (fields.lines(&names, T::ByNames))
             }
-            h3 { (cx.t(T::Pace)) }
+            h2 { (cx.t(T::Pace)) }
             div.fields {
                 (count("minute", T::PaceMinute)) (count("once", T::PaceOnce)) (count("bytes", T::PaceBytes))
             }
-            h3 { (cx.t(T::Stop)) }
+            h2 { (cx.t(T::Stop)) }
             div.fields {
                 (count("fail", T::StopFailures)) (count("share", T::StopShare))
                 (count("least", T::StopLeast)) (count("silent", T::StopSilent))
             }
             (fields.check(&name("cancel"), T::StopCancel))
             @if number < all {
-                h3 { (cx.t(T::Gate)) }
+                h2 { (cx.t(T::Gate)) }
                 div.fields {
                     (fields.choice(&name("gate"), T::GateWhen, &GATE))
                     (count("needs", T::GateNeeds)) (count("soak", T::GateSoak))
