@@ -2,12 +2,15 @@
 //! leave any more.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails may panic")]
 
+mod fleet;
+
 use std::time::Duration;
 
 use ota_cloud::alert::Alert;
 use ota_cloud::batch::Mode;
 use ota_cloud::campaign::{
-    CampaignPlan, CampaignState, CloseReason, Gate, Pace, PauseReason, StopRule, Wave, Who, Window,
+    CampaignPlan, CampaignState, CloseReason, Gate, Pace, PauseReason, Slot, StopRule, Wave, Who,
+    Window,
 };
 use ota_cloud::sign::UrlSigner;
 use ota_cloud::{CloudConfig, Firmware, NotOffered, Retries, Status, TaskOptions};
@@ -55,6 +58,7 @@ fn open(store: Box<dyn Store>) -> Cloud {
     let signer = UrlSigner::new("http://127.0.0.1", *b"key", UrlSigner::LIFE);
     let mut config = CloudConfig::new(signer, 0);
     config.reply_gap = Duration::ZERO;
+    config.max_devices = 1_000_000;
     let mut cloud = Engine::new(store, config).unwrap();
     cloud.allow_unknown(true);
     cloud
@@ -113,10 +117,11 @@ impl World {
         plan: CampaignPlan,
         options: TaskOptions,
     ) -> u32 {
-        let mut batch = Batch::new(PRODUCT, "2.0.0", Mode::DeviceNames, options);
-        batch.wait_for(devices.map(name).collect()).unwrap();
-        plan.check(at(seconds)).unwrap();
-        batch.arrange(plan, &Default::default()).unwrap();
+        self.begin(seconds, planned(devices, "2.0.0", plan, options))
+    }
+
+    /// Stores a batch, and returns its number.
+    fn begin(&mut self, seconds: u64, mut batch: Batch) -> u32 {
         let (mut rider, now) = (Rider::default(), at(seconds));
         self.turn += 1;
         add(&self.cloud, (now, self.turn), &mut batch, &mut rider).unwrap();
@@ -166,6 +171,20 @@ impl World {
         let counted: Vec<_> = counted.iter().map(|tally| tally.statuses().collect()).collect();
         assert_eq!(wanted, counted);
     }
+}
+
+/// A batch that nothing stores yet.
+fn planned(
+    devices: std::ops::Range<usize>,
+    to: &str,
+    plan: CampaignPlan,
+    options: TaskOptions,
+) -> Batch {
+    let mut batch = Batch::new(PRODUCT, to, Mode::DeviceNames, options);
+    batch.wait_for(devices.map(name).collect()).unwrap();
+    plan.check(at(0)).unwrap();
+    batch.arrange(plan, &Default::default()).unwrap();
+    batch
 }
 
 fn wave(who: Who) -> Wave {
