@@ -64,6 +64,55 @@ pub enum BatchStatus {
     Cancelled,
 }
 
+/// A person's command to a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Act {
+    /// No device starts, and none gets an offer.
+    Pause,
+    /// It goes on: the offer of each open task is pushed at once.
+    Resume,
+    /// The next wave begins, whatever the gate says.
+    Next,
+    /// No device starts any more. Open tasks end, or only those without an offer.
+    Cancel {
+        /// Devices with an offer continue.
+        let_run: bool,
+    },
+    /// Devices that failed get another attempt.
+    Retry,
+    /// Sets its text for people.
+    Comment(String),
+}
+
+impl Act {
+    /// Its word, as in the path of its call.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Next => "next",
+            Self::Cancel { .. } => "cancel",
+            Self::Retry => "retry",
+            Self::Comment(_) => "comment",
+        }
+    }
+
+    /// What it tells the campaign.
+    #[must_use]
+    pub const fn input(&self) -> Option<CampaignInput> {
+        match self {
+            Self::Pause => Some(CampaignInput::Pause),
+            Self::Resume => Some(CampaignInput::Resume),
+            Self::Next => Some(CampaignInput::Next),
+            Self::Cancel { .. } => Some(CampaignInput::Cancel),
+            Self::Retry => Some(CampaignInput::Reopen),
+            Self::Comment(_) => None,
+        }
+    }
+}
+
 impl BatchStatus {
     /// The word for it.
     #[must_use]
@@ -740,6 +789,40 @@ impl Batch {
     /// Returns some of its devices that get another attempt if they failed, at most this many.
     pub fn retry_some(&mut self, most: usize) -> Range<usize> {
         some_of(self.begun, &mut self.retried, most)
+    }
+
+    /// Whether a command fits its state.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub fn check(&self, act: &Act) -> Result<(), &'static str> {
+        let state = self.campaign.state();
+        let is_last = self.campaign.wave().saturating_add(1) >= self.campaign.waves();
+        match act {
+            Act::Comment(_) => Ok(()),
+            Act::Retry if state == CampaignState::Closed(CloseReason::Complete) => Ok(()),
+            Act::Cancel { .. } if !self.cancelled => Ok(()),
+            _ if self.campaign.is_closed() || self.cancelled => Err("the batch is over"),
+            Act::Resume if state == CampaignState::Running => Err("the batch is not paused"),
+            Act::Pause if state != CampaignState::Running => Err("the batch is paused already"),
+            Act::Next if state != CampaignState::Running => {
+                Err("the batch is paused: resume it first")
+            }
+            Act::Next if is_last => Err("the last wave has begun"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The commands that fit a batch of this status with this many failed devices, by their words.
+    #[must_use]
+    pub fn commands(&self, status: BatchStatus, failed: u64) -> Vec<&'static str> {
+        let all = [Act::Pause, Act::Resume, Act::Next, Act::Retry, Act::Cancel { let_run: false }];
+        let fits = |act: &Act| match act {
+            Act::Retry if failed == 0 => false,
+            Act::Cancel { .. } if status == BatchStatus::Finished => false,
+            act => self.check(act).is_ok(),
+        };
+        all.into_iter().filter(fits).map(|act| act.word()).collect()
     }
 
     /// Its state, from the states of its devices.

@@ -293,6 +293,8 @@ pub struct BatchProgress<'a> {
     pub unstoppable: u64,
     /// How many devices failed for each reason, the most frequent first.
     pub reasons: Vec<ReasonView>,
+    /// The commands that its state allows: `pause`, `resume`, `next`, `retry`, `cancel`.
+    pub commands: Vec<&'static str>,
 }
 
 /// A wave of a batch.
@@ -507,6 +509,8 @@ impl<'a> BatchProgress<'a> {
             tallies.iter().map(|tally| tally.counts(0).open).fold(0, u64::saturating_add);
         let status = if all_open > 0 { Status::Pending } else { Status::Complete };
         let status: BatchStatus = batch.status([status]);
+        let failed = tallies.iter().map(|tally| tally.counts(0).failed);
+        let failed = failed.fold(0, u64::saturating_add);
         let campaign = &batch.campaign;
         let (waits, soaks_until) = match campaign.waits(now) {
             None => (None, None),
@@ -531,6 +535,7 @@ impl<'a> BatchProgress<'a> {
             ends: plan.ends.map(Instant::as_micros),
             unstoppable: open(&under_way),
             reasons: Vec::new(),
+            commands: batch.commands(status, failed),
         }
     }
 }

@@ -291,11 +291,12 @@ fn batches() -> Value {
             ("ends", or_null("integer")),
             ("unstoppable", of("integer")),
             ("reasons", json!({ "type": "array", "items": of_name("Reason") })),
+            ("commands", json!({ "type": "array", "items": of("string") })),
         ] {
             progress.insert(name.to_owned(), schema);
         }
     }
-    let more = ["status", "counts", "waves", "waits", "held", "unstoppable", "reasons"];
+    let more = ["status", "counts", "waves", "waits", "held", "unstoppable", "reasons", "commands"];
     let with_progress: Vec<&str> = required.iter().copied().chain(more).collect();
     let device = ["device", "from", "status", "percent", "code", "text", "at", "attempt"];
     json!({

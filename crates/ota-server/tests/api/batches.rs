@@ -163,8 +163,6 @@ async fn what_one_call_reads_is_bounded_and_a_page_costs_no_more_than_what_is_on
         let item = Item::new(Kind::CAMPAIGN, Batch::id("A", number), body);
         store.commit(&Commit { items: vec![item], ..Commit::default() }).unwrap();
     }
-    let counts = [("batches in pieces".to_owned(), -1)].into();
-    store.commit(&Commit { counts, ..Commit::default() }).unwrap();
     drop((store, data));
     let site = Site::durable(folder).await;
     let of = json!({ "ProductId": "A", "FirmwareVersion": "1.0.0" });

@@ -2,8 +2,8 @@
 
 use ota_cloud::alert::News;
 use ota_cloud::api::{Code, Problem};
-use ota_cloud::batch::Batch;
-use ota_cloud::campaign::{CampaignInput, CampaignState, CloseReason};
+use ota_cloud::batch::{Act, Batch};
+use ota_cloud::campaign::CampaignState;
 use ota_proto::Instant;
 
 use super::{find, target};
@@ -12,26 +12,6 @@ use crate::batches::{rider_counts, row, step};
 use crate::cycle::Cloud;
 use crate::cycle::Rider;
 use crate::hub::Hub;
-
-/// A person's command to a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Act {
-    /// No device starts, and none gets an offer.
-    Pause,
-    /// It goes on: the offer of each open task is pushed at once.
-    Resume,
-    /// The next wave begins, whatever the gate says.
-    Next,
-    /// No device starts any more. Open tasks end, or only those without an offer.
-    Cancel {
-        /// Devices with an offer continue.
-        let_run: bool,
-    },
-    /// Devices that failed get another attempt.
-    Retry,
-    /// Sets its text for people.
-    Comment(String),
-}
 
 /// Performs a command, in one commit with `rider`; `mount` adds to it what depends on the new
 /// state. With `rev`, only if that is still the batch's revision
@@ -67,18 +47,10 @@ pub(super) fn apply(
     }
     check(cloud, &batch, act)?;
     let before = batch.campaign.state();
-    let input = match act {
-        Act::Pause => Some(CampaignInput::Pause),
-        Act::Resume => Some(CampaignInput::Resume),
-        Act::Next => Some(CampaignInput::Next),
-        Act::Cancel { .. } => Some(CampaignInput::Cancel),
-        Act::Retry => Some(CampaignInput::Reopen),
-        Act::Comment(_) => None,
-    };
     if *act == Act::Retry {
         batch.retried = Some(0);
     }
-    if let Some(input) = input {
+    if let Some(input) = act.input() {
         let _ = step(cloud, now, input, &mut batch, 0)?;
     }
     match act {
@@ -110,26 +82,7 @@ fn changed(batch: &Batch) -> Problem {
 }
 
 fn check(cloud: &Cloud, batch: &Batch, act: &Act) -> Result<(), Problem> {
-    let wrong = |what: &str| Err(Problem::new(Code::WrongState, what));
-    let state = batch.campaign.state();
-    let is_closed = batch.campaign.is_closed();
-    match act {
-        Act::Comment(_) => return Ok(()),
-        Act::Retry if matches!(state, CampaignState::Closed(CloseReason::Complete)) => {}
-        Act::Cancel { .. } if !batch.cancelled => return Ok(()),
-        _ if is_closed || batch.cancelled => return wrong("the batch is over"),
-        Act::Resume if state == CampaignState::Running => return wrong("the batch is not paused"),
-        Act::Pause if matches!(state, CampaignState::Paused(_)) => {
-            return wrong("the batch is paused already");
-        }
-        Act::Next if state != CampaignState::Running => {
-            return wrong("the batch is paused: resume it first");
-        }
-        Act::Next if batch.campaign.wave().saturating_add(1) >= batch.campaign.waves() => {
-            return wrong("the last wave has begun");
-        }
-        _ => {}
-    }
+    batch.check(act).map_err(|what| Problem::new(Code::WrongState, what))?;
     match act {
         // Its firmware may have been withdrawn meanwhile.
         Act::Resume | Act::Next | Act::Retry => target(cloud, batch),

@@ -20,7 +20,8 @@ use crate::batches::{self, read_batch, rider_counts, row, step};
 use crate::cycle::{Cloud, Rider};
 use crate::hub::Hub;
 
-pub(crate) use act::{Act, act_on};
+pub(crate) use act::act_on;
+pub(crate) use ota_cloud::batch::Act;
 pub(super) use rehearse::rehearse;
 pub(super) use rest::{cancel, change, devices, list, operate, show, start};
 pub(super) use walk::Walk;

@@ -58,8 +58,11 @@ pub(super) async fn show(cx: &Cx, product: &str, batch: &str) -> Shown {
     let page = html! {
         (view::product_menu(cx, product))
         @if cx.may(Right::Operate, Some(product)) {
-            (actions(cx, &cx.get(&format!("{}/{}", path(product), encode(batch))).await?))
-            (view::danger(cx, "cancel", T::CancelBatch, Some(T::CancelBatchHint), T::CancelBatchSure))
+            @let now = cx.get(&format!("{}/{}", path(product), encode(batch))).await?;
+            (actions(cx, &now))
+            @if allows(&now, "cancel") {
+                (view::danger(cx, "cancel", T::CancelBatch, Some(T::CancelBatchHint), T::CancelBatchSure))
+            }
         }
         p.soft { (cx.t(T::ThisIsLive)) " " a href=(cx.path) { (cx.t(T::Reload)) } }
         div data-live=(stream) { (part) }
@@ -164,17 +167,20 @@ fn actions(cx: &Cx, answer: &Value) -> Markup {
     };
     html! {
         div.bar {
-            @match text(answer, "state") {
-                "running" => (action("pause", T::Pause)),
-                "paused" => (action("resume", T::Resume)),
-                _ => {}
-            }
-            @if text(answer, "waits") == "person" { (action("next", T::OpenWave)) }
-            @if !rows(answer, "reasons").is_empty() && !view::is(answer, "cancelled") {
-                (action("retry", T::RetryFailed))
+            @for (command, label) in COMMANDS {
+                @if allows(answer, command) { (action(command, label)) }
             }
         }
     }
+}
+
+/// The commands with a button, in the order of the buttons.
+const COMMANDS: [(&str, T); 4] =
+    [("pause", T::Pause), ("resume", T::Resume), ("next", T::OpenWave), ("retry", T::RetryFailed)];
+
+/// Whether the state of a batch allows a command.
+fn allows(answer: &Value, command: &str) -> bool {
+    rows(answer, "commands").iter().any(|allowed| allowed == command)
 }
 
 async fn devices(cx: &Cx, product: &str, batch: &str) -> Result<Markup, Problem> {
