@@ -57,12 +57,14 @@ impl Figures {
         let mut world = World::new(programs, &image, 1, loud)?;
         world.new_small_board(0, &program)?;
         world.power_on()?;
-        let mut said = BTreeMap::new();
-        world.wait_for("a verified digest", PATIENCE, |_, from, line| {
+        let (mut said, mut ready) = (BTreeMap::new(), false);
+        // The cloud may say what it served after the board says that it has it.
+        world.wait_for("a verified digest", PATIENCE, |story, from, line| {
             if from == From::Board {
                 said_of_memory(line, &mut said);
             }
-            from == From::Board && line == "firmware: Ready"
+            ready |= from == From::Board && line == "firmware: Ready";
+            ready && !story.requests.is_empty()
         })?;
         let (from, versions) = (&world.story.requests, &world.story.versions);
         if *from != [(200, 0)] || *versions != ["1.0.0"] {
