@@ -711,6 +711,34 @@ impl Batch {
         Ok(())
     }
 
+    /// The same batch once more, not begun: for those of its devices that still exist, in their order
+    /// and with their places in this one. Its start and its end are not repeated.
+    ///
+    /// # Errors
+    /// As [`Batch::wait_for`].
+    pub fn again(&self, devices: Vec<(usize, String)>) -> Result<(Self, CampaignPlan), Problem> {
+        let mut plan = self.campaign.plan().clone();
+        (plan.starts, plan.ends) = (None, None);
+        let mut sizes: BTreeMap<usize, u64> = BTreeMap::new();
+        for (place, _) in &devices {
+            let place = u64::try_from(*place).unwrap_or(u64::MAX);
+            let size = sizes.entry(self.campaign.wave_at(place)).or_default();
+            *size = size.saturating_add(1);
+        }
+        for (at, wave) in plan.waves.iter_mut().enumerate() {
+            // A wave of named devices keeps their number: they are the next ones in order.
+            if matches!(wave.who, Who::Devices(_)) {
+                wave.who = Who::Count(sizes.get(&at).copied().unwrap_or(0));
+            }
+        }
+        let mut batch =
+            Self::new(&self.product, &self.version, Mode::DeviceNames, self.options.clone());
+        batch.overrides = self.overrides;
+        batch.comment.clone_from(&self.comment);
+        batch.wait_for(devices.into_iter().map(|(_, name)| name).collect())?;
+        Ok((batch, plan))
+    }
+
     /// Sets its devices: each once, in the given order.
     ///
     /// # Errors

@@ -19,6 +19,13 @@ pub fn day(unix: u64) -> String {
     format!("{year:04}-{month:02}-{:02}", day.saturating_add(1))
 }
 
+/// The UTC date and time of a Unix time in seconds: `2023-11-14T22:13:20Z` for 1,700,000,000.
+#[must_use]
+pub fn date_time(unix: u64) -> String {
+    let (hour, minute, second) = (unix / 3_600 % 24, unix / 60 % 60, unix % 60);
+    format!("{}T{hour:02}:{minute:02}:{second:02}Z", day(unix))
+}
+
 /// The Unix time in seconds of a UTC date and time, as browsers send them: `2023-11-14T22:13`, with
 /// seconds or without. `None` for anything else, and before 1970.
 #[must_use]

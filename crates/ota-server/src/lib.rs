@@ -56,6 +56,7 @@ mod listen;
 mod log;
 mod mqtt;
 mod outbox;
+mod pieces;
 mod push;
 mod refused;
 mod store;

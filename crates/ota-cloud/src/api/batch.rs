@@ -8,17 +8,21 @@ use ota_proto::{Identity, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::call::DeviceFilter;
-use super::firmware::task_options;
+use super::firmware::{check_version, task_options};
 use super::input::{read_json, text};
 use super::problem::Problem;
 use super::view::slug;
 use crate::batch::{Batch, BatchStatus, Line, Mode};
+#[cfg(feature = "table")]
+use crate::calendar::date_time;
 use crate::campaign::{
     CampaignPlan, CampaignState, CloseReason, Gate, Hold, Pace, PauseReason, Slot, StopRule, Tally,
     Waits, Wave, Who, Window,
 };
 use crate::device::Status;
 use crate::options::Retries;
+#[cfg(feature = "table")]
+use crate::table::{escaped, line};
 
 /// A requested batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -121,6 +125,43 @@ impl BatchChange {
         let change: Self = read_json(body)?;
         text("comment", &change.comment, Self::MAX_COMMENT)?;
         Ok(change)
+    }
+}
+
+/// What differs in a batch that is begun once more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct CloneBatch {
+    version: Option<String>,
+    comment: Option<String>,
+}
+
+impl CloneBatch {
+    /// Parses a body, which may be empty.
+    ///
+    /// # Errors
+    /// [`Code::Invalid`](super::Code::Invalid).
+    pub fn read(body: &[u8]) -> Result<Self, Problem> {
+        if body.is_empty() {
+            return Ok(Self::default());
+        }
+        let change: Self = read_json(body)?;
+        if let Some(version) = &change.version {
+            check_version(version)?;
+        }
+        text("comment", change.comment.as_deref().unwrap_or(""), BatchChange::MAX_COMMENT)?;
+        Ok(change)
+    }
+
+    /// Changes a batch that is not begun.
+    pub fn change(self, batch: &mut Batch) {
+        if let Some(version) = self.version {
+            batch.version = version;
+        }
+        if let Some(comment) = self.comment {
+            batch.comment = comment;
+        }
     }
 }
 
@@ -576,5 +617,21 @@ impl<'a> BatchDeviceView<'a> {
             at: (line.at > 0).then_some(line.at),
             attempt: line.retries.saturating_add(1),
         }
+    }
+
+    /// The first line of a table of these.
+    #[cfg(feature = "table")]
+    pub const HEADING: &'static str = "device,from,status,percent,code,text,at,attempt\n";
+
+    /// A line of a table, with its end. No cell begins like a formula.
+    #[cfg(feature = "table")]
+    #[must_use]
+    pub fn to_csv(&self) -> String {
+        let (from, text) = (escaped(self.from), escaped(self.text));
+        let percent = self.percent.map(|percent| percent.to_string()).unwrap_or_default();
+        let at = self.at.map(|at| date_time(at / 1_000_000)).unwrap_or_default();
+        let (code, attempt) = (self.code.to_string(), self.attempt.to_string());
+        let cells = [self.device, &from, &self.status, &percent, &code, &text, &at, &attempt];
+        line(&cells).map(|line| line + "\n").unwrap_or_default()
     }
 }

@@ -359,6 +359,11 @@ impl NewUpdate {
     }
 }
 
+pub(super) fn check_version(version: &str) -> Result<(), Problem> {
+    let what = "a firmware version is 1 to 32 letters, digits or . _ -";
+    if is_word(version, b"._-") { Ok(()) } else { Err(Problem::field("version", what)) }
+}
+
 /// The options of a task for a version.
 pub(super) fn task_options(
     version: &str,
@@ -367,10 +372,7 @@ pub(super) fn task_options(
     confirm: bool,
     mut from_versions: Vec<String>,
 ) -> Result<TaskOptions, Problem> {
-    if !is_word(version, b"._-") {
-        let what = "a firmware version is 1 to 32 letters, digits or . _ -";
-        return Err(Problem::field("version", what));
-    }
+    check_version(version)?;
     let module = Module::new(module.as_deref());
     let module = module.ok_or_else(|| Problem::field("module", "it is not a valid module name"))?;
     if timeout.is_some_and(|seconds| !(60..=3_600).contains(&seconds)) {

@@ -29,7 +29,8 @@ mod session;
 mod view;
 
 pub use batch::{
-    BatchChange, BatchDeviceView, BatchProgress, BatchView, Choice, NewBatch, ReasonView, WaveView,
+    BatchChange, BatchDeviceView, BatchProgress, BatchView, Choice, CloneBatch, NewBatch,
+    ReasonView, WaveView,
 };
 pub use batch_form::{BatchForm, FieldError, FieldFault};
 pub use budget::Budget;

@@ -353,6 +353,9 @@ fn new_batches() -> Value {
         "ChangeBatch": taken(&[], json!({
             "rev": or_null("integer"), "let_run": of("boolean"), "comment": of("string"),
         })),
+        "CloneBatch": taken(&[], json!({
+            "version": or_null("string"), "comment": or_null("string"),
+        })),
     })
 }
 
@@ -439,6 +442,7 @@ pub(super) fn body(op: Op) -> Option<Value> {
         Op::ChangeDevice => json("ChangeDevice"),
         Op::StartUpdate => json("NewUpdate"),
         Op::StartBatch | Op::RehearseBatch => json("NewBatch"),
+        Op::CloneBatch => json("CloneBatch"),
         Op::ChangeBatch
         | Op::CancelBatch
         | Op::PauseBatch
@@ -453,7 +457,12 @@ pub(super) fn body(op: Op) -> Option<Value> {
     };
     let is_needed = !matches!(
         op,
-        Op::CancelBatch | Op::PauseBatch | Op::ResumeBatch | Op::NextWave | Op::RetryBatch
+        Op::CancelBatch
+            | Op::PauseBatch
+            | Op::ResumeBatch
+            | Op::NextWave
+            | Op::RetryBatch
+            | Op::CloneBatch
     );
     Some(json!({ "required": is_needed, "content": content }))
 }
@@ -485,6 +494,7 @@ pub(super) fn answer(op: Op) -> Option<Value> {
         Op::StartUpdate | Op::Cancel | Op::Retry | Op::Confirm | Op::Push => json(of_name("Task")),
         Op::Batches => json(of_name("Batches")),
         Op::StartBatch
+        | Op::CloneBatch
         | Op::CancelBatch
         | Op::ChangeBatch
         | Op::PauseBatch
@@ -494,6 +504,7 @@ pub(super) fn answer(op: Op) -> Option<Value> {
         Op::Batch => json(of_name("BatchProgress")),
         Op::RehearseBatch => json(of_name("Rehearsal")),
         Op::BatchDevices => json(of_name("BatchDevices")),
+        Op::BatchResults => json!({ "text/csv": { "schema": of("string") } }),
         Op::FirmwareList => json(of_name("FirmwareList")),
         Op::AddFirmware | Op::Firmware | Op::ChangeFirmware => json(of_name("Firmware")),
         Op::Image => json!({

@@ -24,7 +24,7 @@ const fn runs(c: char) -> bool {
 }
 
 /// Formats a text as a cell.
-pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if text.starts_with(|c| runs(c) || c == '\'') {
         return Cow::Owned(format!("'{text}"));
     }
@@ -59,7 +59,7 @@ pub(super) fn tag(text: &str, begins: bool) -> String {
 }
 
 /// Formats cells as a line without its end.
-pub(super) fn line(cells: &[&str]) -> Option<String> {
+pub(crate) fn line(cells: &[&str]) -> Option<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(cells).ok()?;
     let mut line = String::from_utf8(writer.into_inner().ok()?).ok()?;

@@ -2,14 +2,12 @@
 //! memory, however slow the client is.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::io;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use hyper::body::Frame;
 use ota_cloud::api::{Code, EventView, FeedFilter, FeedItem, Problem, keep_alive};
 use ota_store::{DeviceKey, Event, EventQuery};
 use tokio::sync::mpsc;
@@ -17,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::reply::Reply;
 use super::{Api, Asked, Ticket, rows};
+use crate::pieces::Pieces;
 
 /// Events per read.
 const MOST: usize = 500;
@@ -60,7 +59,7 @@ struct Feed {
     ticket: Ticket,
     filter: FeedFilter,
     at: u64,
-    pieces: mpsc::Sender<Bytes>,
+    pieces: mpsc::Sender<io::Result<Bytes>>,
 }
 
 impl Feed {
@@ -102,7 +101,7 @@ impl Feed {
     }
 
     async fn say(&self, piece: Vec<u8>) -> bool {
-        let sent = timeout(self.api.0.patience, self.pieces.send(piece.into()));
+        let sent = timeout(self.api.0.patience, self.pieces.send(Ok(piece.into())));
         matches!(sent.await, Ok(Ok(())))
     }
 
@@ -157,20 +156,5 @@ impl Feed {
             self.at = self.at.max(last);
         }
         Some((piece, more))
-    }
-}
-
-/// A body that arrives in pieces.
-struct Pieces(mpsc::Receiver<Bytes>);
-
-impl HttpBody for Pieces {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
     }
 }

@@ -389,6 +389,19 @@ impl Api {
         Ok(self.run(who, call, uri, headers, body).await?.value())
     }
 
+    /// Carries out a call whose answer a browser stores as a file.
+    pub(crate) async fn download(
+        &self,
+        who: (Ticket, Caller),
+        target: &str,
+        headers: HeaderMap,
+    ) -> Result<Response, Problem> {
+        let unknown = |_| Problem::new(Code::UnknownPath, "there is nothing at this path");
+        let uri = Uri::try_from(target).map_err(unknown)?;
+        let call = api::find("GET", uri.path())?;
+        Ok(self.run(who, call, uri, headers, Body::empty()).await?.into_response())
+    }
+
     async fn dispatch(&self, asked: Asked) -> Result<Reply, Problem> {
         match asked.call.operation().op {
             Op::People => people::list(self),
@@ -429,6 +442,8 @@ impl Api {
             Op::StartBatch => batches::start(self, asked).await,
             Op::Batch => batches::show(self, asked).await,
             Op::BatchDevices => batches::devices(self, asked).await,
+            Op::BatchResults => batches::results(self, asked).await,
+            Op::CloneBatch => batches::again(self, asked).await,
             Op::CancelBatch => batches::cancel(self, asked).await,
             Op::RehearseBatch => batches::rehearse(self, asked).await,
             Op::ChangeBatch => batches::change(self, asked).await,

@@ -163,6 +163,11 @@ impl Cx {
         self.api.call(self.signed_in()?, (method, target), headers, body).await
     }
 
+    /// The answer of the API as a file.
+    pub(super) async fn download(&self, target: &str) -> Result<Response, Problem> {
+        self.api.download(self.signed_in()?, target, self.trace.clone()).await
+    }
+
     /// The URL of the service, for links that people send to others.
     pub(super) fn base(&self) -> String {
         let scheme = if self.api.is_secure() { "https" } else { "http" };

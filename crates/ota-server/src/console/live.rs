@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::cx::Cx;
 use super::pages;
-use super::upload::Piped;
+use crate::pieces::Pieces;
 
 /// The shortest pause between two looks at a batch.
 const REST: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub(super) async fn follow(cx: &Cx, product: &str, batch: &str) -> Result<Respon
         let _place = place;
         run(&cx, &product, &batch, &pieces).await;
     });
-    let mut response = Response::new(Body::new(Piped(come)));
+    let mut response = Response::new(Body::new(Pieces(come)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // The end of the stream is the end of its connection.

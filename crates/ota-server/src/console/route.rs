@@ -28,6 +28,7 @@ pub(super) enum Route {
     NewBatch(String),
     Batch(String, String),
     Live(String, String),
+    Results(String, String),
     Refused(String),
 }
 
@@ -64,6 +65,9 @@ impl Route {
             ["products", product, "batches", "new"] => Self::NewBatch(own(product)),
             ["products", product, "batches", batch] => Self::Batch(own(product), own(batch)),
             ["products", product, "batches", batch, "live"] => Self::Live(own(product), own(batch)),
+            ["products", product, "batches", batch, "results.csv"] => {
+                Self::Results(own(product), own(batch))
+            }
             ["products", product, "refused"] => Self::Refused(own(product)),
             _ => return None,
         })
@@ -100,6 +104,7 @@ impl Route {
             Self::NewBatch(_) => "/console/products/{product}/batches/new",
             Self::Batch(..) => "/console/products/{product}/batches/{batch}",
             Self::Live(..) => "/console/products/{product}/batches/{batch}/live",
+            Self::Results(..) => "/console/products/{product}/batches/{batch}/results.csv",
             Self::Refused(_) => "/console/products/{product}/refused",
         }
     }

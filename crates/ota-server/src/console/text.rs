@@ -332,6 +332,10 @@ texts! {
     CancelBatch: "Cancel the batch", "取消批次";
     CancelBatchHint: "No device starts any more. Devices that have begun are not told and may go on.", "不再有设备开始。已开始的设备不会收到通知，可能继续升级。";
     CancelBatchSure: "Yes, cancel it.", "是的，取消。";
+    BeginAgain: "Begin again", "重新开始";
+    BeginAgainHint: "This makes a new batch with the same devices, waves and rules. It begins at once.", "将用相同的设备、分批和规则新建一个批次，并立即开始。";
+    BeginAgainSure: "Yes, begin a new batch.", "是的，新建批次。";
+    Results: "Results as CSV", "结果（CSV）";
     Pause: "Pause", "暂停";
     Resume: "Resume", "继续";
     OpenWave: "Open the next wave", "开始下一波";

@@ -2,32 +2,16 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use axum::body::{Body, Bytes, HttpBody};
-use hyper::body::Frame;
+use axum::body::{Body, Bytes, HttpBody as _};
 use ota_cloud::api::{Code, Form, Multipart, Part, Problem};
 use tokio::sync::mpsc;
 
 use super::cx::Cx;
+use crate::pieces::Pieces;
 
 /// What is read and dropped of an upload that was refused, so that the browser sees the answer.
 const DROPPED: usize = 64 << 20;
-
-/// A body that arrives in pieces.
-pub(super) struct Piped(pub(super) mpsc::Receiver<io::Result<Bytes>>);
-
-impl HttpBody for Piped {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
-    }
-}
 
 fn cut() -> Problem {
     Problem::new(Code::Invalid, "the upload was cut: nothing is stored")
@@ -111,7 +95,7 @@ pub(super) async fn receive(
     let (pieces, come) = mpsc::channel(4);
     let who = cx.signed_in()?;
     let call = ("POST", target.as_str());
-    let sent = cx.api.call(who, call, cx.trace.clone(), Body::new(Piped(come)));
+    let sent = cx.api.call(who, call, cx.trace.clone(), Body::new(Pieces(come)));
     let (sent, passed) = tokio::join!(sent, parts.pass(pieces));
     if sent.is_err() {
         parts.drain().await;

@@ -5,6 +5,7 @@ use ota_store::{Commit, DataFolder, Item, Kind, Sqlite, Store as _};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::devices::Device;
 use crate::vendor::{HUB, code, durable};
 use crate::{PATIENCE, Site};
 
@@ -265,4 +266,53 @@ async fn a_batch_that_cannot_be_meant_is_refused_with_its_field_and_nothing_is_m
         assert_eq!(refused.problem(400), "invalid", "{more}");
     }
     assert_eq!(site.get(batches).await.expect(200)["batches"], json!([]));
+}
+
+/// A device's text may be anything; here as JSON has it.
+const TEXT: &str = r#"=cmd, \"x\""#;
+
+#[tokio::test]
+async fn the_results_of_a_batch_are_a_table_and_it_can_be_begun_again() {
+    let (site, _) = fleet(4).await;
+    let made = site.call("POST", "/products/A/devices", r#"{"name":"e1"}"#).await.expect(201);
+    let secret = made["secret"].as_str().unwrap().to_owned();
+    let new = json!({ "version": "1.0.0", "devices": ["d3", "e1", "d0"], "comment": "the hall",
+        "retries": 1, "waves": [{ "devices": ["e1"], "stop": { "failures": 1 } }, {}] });
+    site.call("POST", "/products/A/batches", &new.to_string()).await.expect(201);
+    let mut device = Device::start(&site, "e1", &secret, "0.1.0").await;
+    let text = format!(
+        r#"{{"type":"report_progress","report":{{"progress":{{"state":"fail","result_code":"-4","result_msg":"{TEXT}"}},"version":"1.0.0"}}}}"#
+    );
+    crate::firmware::offer(&mut device).await;
+    device.say(&text).await;
+    let path = "/products/A/batches/1";
+    let failed = async { while site.get(path).await.expect(200)["state"] != "paused" {} };
+    timeout(PATIENCE, failed).await.unwrap();
+    let table = site.results("A", 1).await;
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines[0], "device,from,status,percent,code,text,at,attempt");
+    assert!(lines[1].starts_with(r#"e1,,pending,,-4,"'=cmd, ""x""","#), "{table}");
+    assert_eq!(&lines[2..], ["d3,,pending,,0,,,1", "d0,,pending,,0,,,1"]);
+
+    // A device that is no more is left out, and the waves stay.
+    site.call("DELETE", "/products/A/devices/d0", "").await.expect(204);
+    let again = site.call("POST", &format!("{path}/clone"), r#"{"version":"9.9"}"#).await;
+    assert_eq!(again.problem(404), "unknown-firmware");
+    let made = site.call("POST", &format!("{path}/clone"), "").await.expect(201);
+    assert_eq!(
+        (&made["batch"], &made["devices"], &made["comment"]),
+        (&json!(2), &json!(2), &json!("the hall"))
+    );
+    let shown = site.get("/products/A/batches/2").await.expect(200);
+    assert_eq!(
+        (&shown["waves"][0]["who"], &shown["waves"][0]["devices"], &shown["waves"][0]["stop"]),
+        (&json!("the first 1"), &json!(1), &site.get(path).await.json()["waves"][0]["stop"])
+    );
+    let commands = shown["commands"].as_array().unwrap();
+    assert!(commands.contains(&json!("pause")) && !commands.contains(&json!("resume")));
+    let table = site.results("A", 2).await;
+    assert!(table.lines().skip(1).map(|line| &line[..2]).eq(["e1", "d3"]), "{table}");
+    let foreign = site.key("viewer", "B-not-there").await;
+    let refused = site.call_as(&foreign, "GET", &format!("{path}/results"), "").await;
+    assert_eq!(refused.problem(404), "unknown-product");
 }

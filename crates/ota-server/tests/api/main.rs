@@ -164,6 +164,20 @@ impl Site {
         Answer { status, head, body: answer[end..].to_vec() }
     }
 
+    /// The results of a batch. HTTP 1.0 has no chunks.
+    pub(crate) async fn results(&self, product: &str, batch: u32) -> String {
+        let request = format!(
+            "GET /api/v1/products/{product}/batches/{batch}/results HTTP/1.0\r\nHost: h\r\n\
+             Authorization: Bearer {}\r\n\r\n",
+            self.key
+        );
+        let answer = self.send(request.as_bytes()).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.head.contains("content-type: text/csv"), "{}", answer.head);
+        assert!(answer.head.contains("filename=\"batch-"), "{}", answer.head);
+        String::from_utf8(answer.body).unwrap()
+    }
+
     /// Makes a key.
     pub(crate) async fn key(&self, role: &str, product: &str) -> String {
         let body = format!(r#"{{"name":"k","role":"{role}","product":"{product}"}}"#);

@@ -157,6 +157,10 @@ impl Calls<'_> {
         {
             self.make(op, &format!("/products/A/batches/1/{word}"), change("")).await;
         }
+        let other = json!({ "version": "1.0.0", "comment": "once more" });
+        let made = self.make(Op::CloneBatch, "/products/A/batches/1/clone", other).await;
+        assert_eq!((&made["batch"], &made["comment"]), (&json!(2), &json!("once more")));
+        self.make(Op::CancelBatch, "/products/A/batches/2/cancel", change("")).await;
     }
 
     async fn people(&mut self) {
@@ -243,8 +247,13 @@ async fn every_call_takes_and_answers_what_the_document_says() {
 
     // These are bytes, and a stream.
     let rest = OPERATIONS.iter().filter(|row| !calls.made.contains(&row.op)).map(|row| row.op);
-    assert_eq!(rest.collect::<Vec<_>>(), [Op::Events, Op::NextWave, Op::RetryBatch, Op::Image]);
-    for (op, kind) in [(Op::Events, "text/event-stream"), (Op::Image, "application/octet-stream")] {
+    let wanted = [Op::Events, Op::BatchResults, Op::NextWave, Op::RetryBatch, Op::Image];
+    assert_eq!(rest.collect::<Vec<_>>(), wanted);
+    for (op, kind) in [
+        (Op::Events, "text/event-stream"),
+        (Op::BatchResults, "text/csv"),
+        (Op::Image, "application/octet-stream"),
+    ] {
         let content = &calls.document.operation(op)["responses"]["200"]["content"];
         assert!(content.get(kind).is_some(), "{op:?}");
     }

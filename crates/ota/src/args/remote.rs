@@ -560,6 +560,28 @@ pub(crate) enum BatchCommand {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Write the results of all devices of a batch as CSV to standard output.
+    #[command(after_help = "Example:\n  ota cloud batch results TESTPROD01/3 >results.csv")]
+    Results {
+        /// PRODUCT/NUMBER.
+        batch: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Begin a batch once more: for its devices that still exist, with the same waves and rules.
+    #[command(after_help = "Example:\n  ota cloud batch clone TESTPROD01/3 --to 2.0.1")]
+    Clone {
+        /// PRODUCT/NUMBER.
+        batch: String,
+        /// Another version than the batch's.
+        #[arg(long, value_name = "VERSION")]
+        to: Option<String>,
+        /// Another text for people.
+        #[arg(long, value_name = "TEXT")]
+        comment: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Pause a batch: no device starts, and none gets an offer.
     #[command(after_help = "Example:\n  ota cloud batch pause TESTPROD01/3")]
     Pause(BatchAct),

@@ -1,6 +1,6 @@
 //! `ota cloud batch …`.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, Read as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,6 +31,16 @@ pub(crate) fn run(command: &BatchCommand) -> Result<(), Failure> {
                 None => show(&client, &path),
             }
         }
+        BatchCommand::Results { batch, remote } => results(&Client::new(remote)?, batch),
+        BatchCommand::Clone { batch, to, comment, remote } => {
+            let client = Client::new(remote)?;
+            let mut body = Map::new();
+            body.extend(to.as_ref().map(|to| ("version".to_owned(), json!(to))));
+            body.extend(comment.as_ref().map(|text| ("comment".to_owned(), json!(text))));
+            let made = client.post(&format!("{}/clone", path(batch)?), &Value::Object(body))?;
+            client.show(&made, |made| out(&clean(&words(made))));
+            Ok(())
+        }
         BatchCommand::Pause(args) => act(args, "pause"),
         BatchCommand::Resume(args) => act(args, "resume"),
         BatchCommand::Next(args) => act(args, "next"),
@@ -44,6 +54,20 @@ pub(crate) fn run(command: &BatchCommand) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// Copies the table while it comes. A terminal gets no control characters of devices.
+fn results(client: &Client, batch: &str) -> Result<(), Failure> {
+    let path = format!("{}/results", path(batch)?);
+    let mut answer = client.send("GET", &path, super::Sent::Nothing)?;
+    let lines = std::io::BufReader::new(answer.body_mut().as_reader()).lines();
+    for line in lines {
+        let line = line.map_err(|why| {
+            Failure::environment(format!("the table was broken off, it is not complete: {why}"))
+        })?;
+        out(&clean(&line));
+    }
+    Ok(())
 }
 
 /// A command to a batch that runs.

@@ -23,7 +23,7 @@ use crate::hub::Hub;
 pub(crate) use act::act_on;
 pub(crate) use ota_cloud::batch::Act;
 pub(super) use rehearse::rehearse;
-pub(super) use rest::{cancel, change, devices, list, operate, show, start};
+pub(super) use rest::{again, cancel, change, devices, list, operate, results, show, start};
 pub(super) use walk::Walk;
 
 /// Checks that the target can be offered.

@@ -2,17 +2,27 @@
 
 use std::collections::BTreeMap;
 
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
 use ota_cloud::api::{
-    BatchChange, BatchDeviceView, BatchProgress, BatchView, Choice, Code, NewBatch, Op, Problem,
+    BatchChange, BatchDeviceView, BatchProgress, BatchView, Choice, CloneBatch, Code, NewBatch, Op,
+    Problem,
 };
 use ota_cloud::batch::{Batch, BatchStatus};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::{Act, Walk, act_on, add, all_known, find, note, target};
 use crate::api::devices::filter_of;
 use crate::api::reply::Reply;
 use crate::api::{Api, Asked, Failed, audit, once};
 use crate::cycle::Rider;
+use crate::pieces::Pieces;
+
+/// Devices of a piece of results.
+const ROWS: usize = 500;
 
 /// The batch of a request with its devices, which nothing stores yet.
 pub(super) async fn planned(api: &Api, asked: &Asked) -> Result<Batch, Problem> {
@@ -44,7 +54,30 @@ pub(super) async fn planned(api: &Api, asked: &Asked) -> Result<Batch, Problem> 
 }
 
 pub(in crate::api) async fn start(api: &Api, asked: Asked) -> Result<Reply, Problem> {
-    let mut batch = planned(api, &asked).await?;
+    let batch = planned(api, &asked).await?;
+    begin(api, asked, batch).await
+}
+
+/// Begins a batch once more.
+pub(in crate::api) async fn again(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let change = CloneBatch::read(&asked.body)?;
+    let mut walk = walk_of(api, &asked)?;
+    let old = named(api, &asked).await?;
+    let devices = walk.entries(&old, 0..old.all, |_| true).await?;
+    let names = devices.into_iter().map(|(at, entry)| (at, entry.name));
+    let known = walk.known(asked.grant.product(), names.collect()).await?;
+    let (mut batch, plan) = old.again(known)?;
+    change.change(&mut batch);
+    let tags = if plan.needs_tags() {
+        walk.tags(&batch.product, &batch.waiting).await?
+    } else {
+        BTreeMap::new()
+    };
+    batch.arrange(plan, &tags)?;
+    begin(api, asked, batch).await
+}
+
+async fn begin(api: &Api, asked: Asked, mut batch: Batch) -> Result<Reply, Problem> {
     let shown = api
         .ask(move |hub, _| {
             let now = hub.now();
@@ -110,6 +143,41 @@ pub(in crate::api) async fn devices(api: &Api, asked: Asked) -> Result<Reply, Pr
     let views: Vec<BatchDeviceView<'_>> = lines.iter().map(BatchDeviceView::new).collect();
     let next = (end < batch.all).then_some(end);
     Ok(Reply::json(200, &json!({ "devices": views, "next": next })))
+}
+
+/// The results of all devices as a table, which is read while it is sent. A table that cannot be read
+/// to its end is broken off, and so is that of a client that reads nothing for too long.
+pub(in crate::api) async fn results(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    let mut walk = walk_of(api, &asked)?;
+    let batch = named(api, &asked).await?;
+    let file = format!("attachment; filename=\"batch-{}-{}.csv\"", batch.product, batch.number);
+    let (pieces, come) = mpsc::channel(1);
+    let patience = api.patience();
+    tokio::spawn(async move {
+        let mut piece = Ok(Bytes::from_static(BatchDeviceView::HEADING.as_bytes()));
+        let mut from = 0;
+        loop {
+            let is_bad = piece.is_err();
+            let sent = timeout(patience, pieces.send(piece)).await;
+            if is_bad || !matches!(sent, Ok(Ok(()))) || from >= batch.all {
+                return;
+            }
+            walk.renew();
+            let lines = walk.some(&batch, from, ROWS).await;
+            piece = lines.map_err(std::io::Error::other).map(|lines| {
+                let rows = lines.iter().map(|line| BatchDeviceView::new(line).to_csv());
+                rows.collect::<String>().into()
+            });
+            from = from.saturating_add(ROWS);
+        }
+    });
+    let mut response = Response::new(Body::new(Pieces(come)));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
+    if let Ok(file) = HeaderValue::from_str(&file) {
+        headers.insert(header::CONTENT_DISPOSITION, file);
+    }
+    Ok(Reply::whole(response))
 }
 
 pub(in crate::api) async fn cancel(api: &Api, asked: Asked) -> Result<Reply, Problem> {

@@ -116,6 +116,33 @@ impl Walk {
         Ok(Self { api, product, left: MOST, after: None, _place: place })
     }
 
+    /// Begins the budget anew, for a call whose answer is sent in pieces.
+    pub(in crate::api) fn renew(&mut self) {
+        self.left = MOST;
+    }
+
+    /// Those of these devices that exist.
+    pub(in crate::api) async fn known(
+        &mut self,
+        product: &str,
+        names: Vec<(usize, String)>,
+    ) -> Result<Vec<(usize, String)>, Problem> {
+        let mut known = Vec::with_capacity(names.len());
+        for some in names.chunks(PIECE) {
+            let (product, some) = (product.to_owned(), some.to_vec());
+            let piece = self.api.walk(move |read| {
+                let mut there = Vec::with_capacity(some.len());
+                for (at, name) in some {
+                    let row = read.device(&DeviceKey::new(product.clone(), name.clone()))?;
+                    there.extend(row.map(|_| (at, name)));
+                }
+                Ok(there)
+            });
+            known.extend(piece.await?);
+        }
+        Ok(known)
+    }
+
     /// Starts after this batch.
     pub(in crate::api) fn behind(&mut self, number: u32) {
         self.after = Some(Batch::id(&self.product, number));

@@ -1,5 +1,6 @@
 //! Batches.
 
+use axum::response::Response;
 use maud::{Markup, html};
 use ota_cloud::api::{Problem, Right, encode};
 use serde_json::{Value, json};
@@ -60,14 +61,27 @@ pub(super) async fn show(cx: &Cx, product: &str, batch: &str) -> Shown {
         @if cx.may(Right::Operate, Some(product)) {
             @let now = cx.get(&format!("{}/{}", path(product), encode(batch))).await?;
             (actions(cx, &now))
+            (view::danger(cx, "clone", T::BeginAgain, Some(T::BeginAgainHint), T::BeginAgainSure))
             @if allows(&now, "cancel") {
                 (view::danger(cx, "cancel", T::CancelBatch, Some(T::CancelBatchHint), T::CancelBatchSure))
             }
         }
-        p.soft { (cx.t(T::ThisIsLive)) " " a href=(cx.path) { (cx.t(T::Reload)) } }
+        p.soft {
+            (cx.t(T::ThisIsLive)) " " a href=(cx.path) { (cx.t(T::Reload)) }
+            " · " a href={ (cx.path) "/results.csv" } { (cx.t(T::Results)) }
+        }
         div data-live=(stream) { (part) }
     };
     Ok((cx.fill(T::Batch, &[batch]), page))
+}
+
+/// The results of a batch as a file.
+pub(in super::super) async fn results(
+    cx: &Cx,
+    product: &str,
+    batch: &str,
+) -> Result<Response, Problem> {
+    cx.download(&format!("{}/{}/results", path(product), encode(batch))).await
 }
 
 /// The part of the page that follows the batch.
@@ -212,6 +226,13 @@ pub(super) async fn act(cx: &Cx, product: &str, batch: &str) -> Result<Next, Pro
             is_sure(&cx.form)?;
             let target = format!("{}/{}/cancel", path(product), encode(batch));
             cx.send("POST", &target, &Value::Null).await?;
+        }
+        "clone" => {
+            is_sure(&cx.form)?;
+            let target = format!("{}/{}/clone", path(product), encode(batch));
+            let made = cx.send("POST", &target, &json!({})).await?;
+            let page = format!("/batches/{}", number(&made, "batch"));
+            return Ok(Next::To(of_product(product, &page)));
         }
         // Nobody's pause comes too late because the batch has moved meanwhile.
         "pause" => {

@@ -17,7 +17,7 @@ use ota_cloud::api::{Code, Form, Problem};
 use super::cx::{Cx, Next};
 use super::route::Route;
 use super::upload;
-pub(super) use batches::live;
+pub(super) use batches::{live, results};
 
 /// Shows a page.
 pub(super) async fn show(cx: &mut Cx, route: &Route) -> Result<Next, Problem> {

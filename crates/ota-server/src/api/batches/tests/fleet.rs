@@ -112,9 +112,9 @@ fn report(state: &str, to: &str) -> Input {
 fn three_waves() -> CampaignPlan {
     let stop = StopRule { percent: Some(10), of_at_least: 20, ..StopRule::default() };
     let gate = Gate { soak: 60, ..Gate::default() };
-    let first = Wave { gate: gate.clone(), ..wave(Who::Count(10)) };
+    let first = Wave { gate, ..wave(Who::Count(10)) };
     let pace = Pace { at_once: 20, ..Pace::default() };
-    let second = Wave { gate, stop: stop.clone(), pace: pace.clone(), ..wave(Who::Percent(33)) };
+    let second = Wave { gate, stop, pace, ..wave(Who::Percent(33)) };
     let third = Wave { stop, pace: Pace { at_once: 50, ..pace }, ..wave(Who::Rest) };
     plan(vec![first, second, third])
 }
@@ -162,7 +162,7 @@ fn a_batch_of_very_many_devices_is_made_and_ends_and_its_counts_are_its_rows() {
         world.put(0, some.flat_map(|n| [(n, Input::Connected), (n, version("1.0.0"))]).collect());
     }
     let pace = Pace { at_once: 5_000, ..Pace::default() };
-    let first = Wave { pace: pace.clone(), ..wave(Who::Percent(10)) };
+    let first = Wave { pace, ..wave(Who::Percent(10)) };
     let plan = plan(vec![first, Wave { pace, ..wave(Who::Rest) }]);
     let began = Clock::now();
     let batch = planned(0..all, "2.0.0", plan, TaskOptions::default());
