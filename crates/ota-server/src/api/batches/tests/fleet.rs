@@ -152,6 +152,7 @@ fn a_stop_rule_trips_in_the_wave_in_which_it_was_rehearsed_to() {
 /// `OTA_BATCH_DEVICES` devices, 20,000 by default: the bounds are for 100,000.
 #[test]
 #[ignore = "takes seconds of real time: the gate runs it in a step of its own"]
+#[allow(clippy::disallowed_methods, reason = "the time that it takes is what is tested")]
 fn a_batch_of_very_many_devices_is_made_and_ends_and_its_counts_are_its_rows() {
     let all = std::env::var("OTA_BATCH_DEVICES").map_or(20_000, |n| n.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
