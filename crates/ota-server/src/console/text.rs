@@ -335,6 +335,7 @@ texts! {
     BeginAgain: "Begin again", "重新开始";
     BeginAgainHint: "This makes a new batch with the same devices, waves and rules. It begins at once.", "将用相同的设备、分批和规则新建一个批次，并立即开始。";
     BeginAgainSure: "Yes, begin a new batch.", "是的，新建批次。";
+    StoppedByRule: "Its stop rule has stopped this batch. Read why devices failed, then resume or cancel it.", "停止规则已停止此批次。请查看失败原因，然后继续或取消。";
     Results: "Results as CSV", "结果（CSV）";
     Pause: "Pause", "暂停";
     Resume: "Resume", "继续";

@@ -174,6 +174,11 @@ pub(super) fn form(cx: &Cx, what: &str, content: &Markup) -> Markup {
 pub(super) fn hidden(cx: &Cx, what: &str) -> Markup {
     let once: [u8; 16] = random().unwrap_or_default();
     let once: String = once.iter().map(|byte| format!("{byte:02x}")).collect();
+    hidden_once(cx, what, &once)
+}
+
+/// The same with this name of the call, for forms that are made again and mean the same.
+pub(super) fn hidden_once(cx: &Cx, what: &str, once: &str) -> Markup {
     html! {
         input type="hidden" name="token" value=(cx.token());
         input type="hidden" name="once" value=(once);

@@ -60,11 +60,10 @@ pub(super) async fn show(cx: &Cx, product: &str, batch: &str) -> Shown {
         (view::product_menu(cx, product))
         @if cx.may(Right::Operate, Some(product)) {
             @let now = cx.get(&format!("{}/{}", path(product), encode(batch))).await?;
-            (actions(cx, &now))
-            (view::danger(cx, "clone", T::BeginAgain, Some(T::BeginAgainHint), T::BeginAgainSure))
             @if allows(&now, "cancel") {
                 (view::danger(cx, "cancel", T::CancelBatch, Some(T::CancelBatchHint), T::CancelBatchSure))
             }
+            (view::danger(cx, "clone", T::BeginAgain, Some(T::BeginAgainHint), T::BeginAgainSure))
         }
         p.soft {
             (cx.t(T::ThisIsLive)) " " a href=(cx.path) { (cx.t(T::Reload)) }
@@ -102,10 +101,14 @@ pub(in super::super) async fn live(cx: &Cx, product: &str, batch: &str) -> Resul
         .map(|why| vec![html! { (text(why, "text")) }, html! { (number(why, "devices")) }])
         .collect();
     Ok(html! {
+        @if cx.may(Right::Operate, Some(product)) { (actions(cx, product, &answer)) }
         p.bar {
             (view::status(cx, text(&answer, "status")))
             (cx.t(T::Target)) ": " strong { (text(&answer, "version")) }
             span.soft { (view::at(number(&answer, "made"))) }
+        }
+        @if text(&answer, "why") == "stop-rule" {
+            p.problem { (cx.t(T::StoppedByRule)) }
         }
         @let begun = number(&answer, "unstoppable");
         @if begun > 0 { p.soft { (cx.fill(T::Unstoppable, &[&begun.to_string()])) } }
@@ -168,14 +171,17 @@ fn waves(cx: &Cx, answer: &Value) -> Markup {
     view::table(cx, &heads, &lines.collect::<Vec<_>>())
 }
 
-/// What a person may do with a batch in its present state.
-fn actions(cx: &Cx, answer: &Value) -> Markup {
+/// What a person may do with a batch in its present state. The buttons are the same until that
+/// changes, so that a live page is not sent again for them.
+fn actions(cx: &Cx, product: &str, answer: &Value) -> Markup {
+    let (batch, rev) = (number(answer, "batch"), number(answer, "rev"));
+    let page = of_product(product, &format!("/batches/{batch}"));
     let action = |what: &str, label: T| {
         html! {
-            form.inline method="post" action=(cx.path) {
-                (view::hidden(cx, what))
-                input type="hidden" name="rev" value=(number(answer, "rev"));
-                button type="submit" { (cx.t(label)) }
+            form.inline method="post" action=(page) {
+                (view::hidden_once(cx, what, &format!("{product}-{batch}-{rev}-{what}")))
+                input type="hidden" name="rev" value=(rev);
+                button class={ "of-" (what) } type="submit" { (cx.t(label)) }
             }
         }
     };
