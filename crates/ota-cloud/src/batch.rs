@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::api::{Code, Problem};
 use crate::campaign::{
     BatchRef, Campaign, CampaignChange, CampaignInput, CampaignPlan, CampaignState, CloseReason,
-    Scale, WaveCounts, Who,
+    Course, Point, Scale, WaveCounts, Who,
 };
 use crate::device::{Device, EventKind, Finish, Status, Task, TaskId};
 use crate::error::BadState;
@@ -381,6 +381,9 @@ pub struct Batch {
     /// Whether its open tasks with an offer continue although it is over.
     #[serde(default)]
     pub lets_run: bool,
+    /// How many of its devices had ended when.
+    #[serde(default, skip_serializing_if = "Course::is_empty")]
+    pub course: Course,
     /// The next of its devices whose offer is pushed again, after a pause.
     #[serde(default)]
     pub pushed: Option<usize>,
@@ -436,6 +439,7 @@ impl Batch {
             refusals: BTreeMap::new(),
             campaign: Campaign::default(),
             lets_run: false,
+            course: Course::default(),
             pushed: None,
             released: 0,
             retried: None,
@@ -632,6 +636,8 @@ impl Batch {
         scale: Scale,
     ) -> CampaignChange {
         let change = self.campaign.apply(now, input, counts, scale);
+        let point = Point::of(now, self.made, counts);
+        self.course.note(point, self.campaign.is_closed());
         match change.moved {
             Some(CampaignState::Closed(CloseReason::Ended)) => {
                 self.close(now, "the batch has ended");

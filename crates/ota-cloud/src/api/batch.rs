@@ -16,8 +16,8 @@ use crate::batch::{Batch, BatchStatus, Line, Mode};
 #[cfg(feature = "table")]
 use crate::calendar::date_time;
 use crate::campaign::{
-    CampaignPlan, CampaignState, CloseReason, Gate, Hold, Pace, PauseReason, Slot, StopRule, Tally,
-    Waits, Wave, Who, Window,
+    CampaignPlan, CampaignState, CloseReason, Gate, Hold, Pace, PauseReason, Point, Slot, StopRule,
+    Tally, Waits, Wave, Who, Window,
 };
 use crate::device::Status;
 use crate::options::Retries;
@@ -336,6 +336,8 @@ pub struct BatchProgress<'a> {
     pub reasons: Vec<ReasonView>,
     /// The commands that its state allows: `pause`, `resume`, `next`, `retry`, `cancel`.
     pub commands: Vec<&'static str>,
+    /// How many devices had ended when, at most 120 points.
+    pub course: &'a [Point],
 }
 
 /// A wave of a batch.
@@ -577,6 +579,7 @@ impl<'a> BatchProgress<'a> {
             unstoppable: open(&under_way),
             reasons: Vec::new(),
             commands: batch.commands(status, failed),
+            course: batch.course.points(),
         }
     }
 }

@@ -292,11 +292,22 @@ fn batches() -> Value {
             ("unstoppable", of("integer")),
             ("reasons", json!({ "type": "array", "items": of_name("Reason") })),
             ("commands", json!({ "type": "array", "items": of("string") })),
+            ("course", json!({ "type": "array", "items": of_name("Point") })),
         ] {
             progress.insert(name.to_owned(), schema);
         }
     }
-    let more = ["status", "counts", "waves", "waits", "held", "unstoppable", "reasons", "commands"];
+    let more = [
+        "status",
+        "counts",
+        "waves",
+        "waits",
+        "held",
+        "unstoppable",
+        "reasons",
+        "commands",
+        "course",
+    ];
     let with_progress: Vec<&str> = required.iter().copied().chain(more).collect();
     let device = ["device", "from", "status", "percent", "code", "text", "at", "attempt"];
     json!({
@@ -307,6 +318,9 @@ fn batches() -> Value {
             "device": of("string"), "from": of("string"), "status": of("string"),
             "percent": or_null("integer"), "code": of("integer"), "text": of("string"),
             "at": or_null("integer"), "attempt": of("integer"),
+        })),
+        "Point": shown(&["at", "succeeded", "failed"], json!({
+            "at": of("integer"), "succeeded": of("integer"), "failed": of("integer"),
         })),
         "BatchDevices": page("devices", "BatchDevice", Some("integer")),
     })

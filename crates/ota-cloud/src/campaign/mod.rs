@@ -1,6 +1,7 @@
 //! A batch of updates as a value: which wave runs, how many more devices may start, and what stops
 //! it.
 
+mod course;
 mod plan;
 mod tally;
 
@@ -9,6 +10,7 @@ use core::time::Duration;
 use ota_proto::Instant;
 use serde::{Deserialize, Serialize};
 
+pub use course::{Course, Point};
 pub use plan::{
     CampaignPlan, Gate, Pace, PlanError, PlanFault, PlanPart, StopRule, Wave, WavePart, Who, Window,
 };

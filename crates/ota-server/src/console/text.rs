@@ -336,6 +336,8 @@ texts! {
     BeginAgainHint: "This makes a new batch with the same devices, waves and rules. It begins at once.", "将用相同的设备、分批和规则新建一个批次，并立即开始。";
     BeginAgainSure: "Yes, begin a new batch.", "是的，新建批次。";
     StoppedByRule: "Its stop rule has stopped this batch. Read why devices failed, then resume or cancel it.", "停止规则已停止此批次。请查看失败原因，然后继续或取消。";
+    OverTime: "Over time", "随时间变化";
+    CourseLabel: "{} from the start to the last change. Of {} devices, updated ones grow from below and failed ones from above.", "从开始到最近一次变化共 {}。共 {} 台设备：成功的自下而上，失败的自上而下。";
     Results: "Results as CSV", "结果（CSV）";
     Pause: "Pause", "暂停";
     Resume: "Resume", "继续";

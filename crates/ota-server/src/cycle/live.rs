@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ota_cloud::alert::stopped;
 use ota_cloud::batch::Batch;
 use ota_cloud::campaign::{
-    Campaign, CampaignInput, CampaignState, CloseReason, Hold, Scale, Tally, WaveCounts,
-    count_prefix, read_count,
+    Campaign, CampaignInput, CampaignState, CloseReason, Course, Hold, Point, Scale, Tally,
+    WaveCounts, count_prefix, read_count,
 };
 use ota_cloud::{Device, Module};
 use ota_proto::{Identity, Instant};
@@ -39,6 +39,8 @@ struct Live {
     module: Module,
     version: String,
     campaign: Campaign,
+    course: Course,
+    made: u64,
     tallies: Vec<Tally>,
     waiting: Vec<u64>,
     /// Whether a step of it has something to do now.
@@ -242,9 +244,12 @@ impl<S: Store> Engine<S> {
         let image = image.map_or(0, |firmware| firmware.size);
         let scale = Scale { image, at_most: 1, again: live.busy };
         let mut campaign = live.campaign.clone();
-        let change = campaign.apply(now, CampaignInput::Tick, &live.counts(), scale);
+        let counts = live.counts();
+        let change = campaign.apply(now, CampaignInput::Tick, &counts, scale);
+        let point = Point::of(now, live.made, &counts);
+        let moves = live.course.takes(point, campaign.is_closed());
         // What it decides must be in its row, for example since when a gate is reached.
-        live.due = live.busy || change.admit > 0 || campaign != live.campaign;
+        live.due = live.busy || change.admit > 0 || campaign != live.campaign || moves;
         live.wake = change.wake;
         let ends = matches!(
             campaign.state(),
@@ -263,6 +268,8 @@ fn live_of(batch: &Batch, tallies: Vec<Tally>) -> Live {
         module: batch.options.module.clone(),
         version: batch.version.clone(),
         campaign: batch.campaign.clone(),
+        course: batch.course.clone(),
+        made: batch.made,
         waiting: batch.waiting_by_wave(),
         tallies,
         due: false,

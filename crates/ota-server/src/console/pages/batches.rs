@@ -120,6 +120,7 @@ pub(in super::super) async fn live(cx: &Cx, product: &str, batch: &str) -> Resul
             li.bad { b { (of("bad")) } (cx.t(T::FailedCount)) }
             li.rest { b { (of("rest")) } (cx.t(T::Waiting)) }
         }
+        @if rows(&answer, "course").len() > 1 { (course(cx, &answer)) }
         @if !failures.is_empty() {
             section {
                 h2 { (cx.t(T::FailuresByReason)) }
@@ -151,6 +152,44 @@ fn chart(shares: &[(&str, u64)], all: u64) -> Markup {
                 rect class=(class) x=(from) y="0" width=(width) height="10" {}
             }
         }
+    }
+}
+
+/// The devices that have ended, over time: what has succeeded from the ground up, what has failed from
+/// the top down, in a field of 1,000 by 200.
+fn course(cx: &Cx, answer: &Value) -> Markup {
+    let points = rows(answer, "course");
+    let end = points.last().map_or(1, |last| number(last, "at")).max(1);
+    let all = number(answer, "devices").max(1);
+    let x = |point: &Value| number(point, "at").saturating_mul(1_000).checked_div(end).unwrap_or(0);
+    let share = |count: u64| count.saturating_mul(200).checked_div(all).unwrap_or(0).min(200);
+    let line = |of: &str, y: &dyn Fn(u64) -> u64| -> String {
+        // Each count stays until the next one.
+        let mut path = format!("M0 {} ", y(0));
+        for point in points {
+            path.push_str(&format!("H{} V{} ", x(point), y(share(number(point, of)))));
+        }
+        path + &format!("V{} Z", y(0))
+    };
+    html! {
+        section {
+            h2 { (cx.t(T::OverTime)) }
+            svg.course viewBox="0 0 1000 200" preserveAspectRatio="none" role="img"
+                aria-label=(cx.fill(T::CourseLabel, &[&lasted(end), &all.to_string()])) {
+                path.c-good d=(line("succeeded", &|height| 200_u64.saturating_sub(height))) {}
+                path.c-bad d=(line("failed", &|height| height)) {}
+            }
+            p.soft { (cx.fill(T::CourseLabel, &[&lasted(end), &all.to_string()])) }
+        }
+    }
+}
+
+/// A time in its two largest units.
+fn lasted(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
     }
 }
 

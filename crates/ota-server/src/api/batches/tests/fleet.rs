@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::Instant as Clock;
 
 use ota_cloud::Module;
+use ota_cloud::campaign::Point;
 use ota_cloud::rehearse::{Member, Rehearsal, Rehearsed, took};
 
 use super::*;
@@ -71,6 +72,12 @@ impl Fleet {
             }
         }
         self.world.counts_fit(number);
+        // What a chart shows: it never falls, and its end is the batch's.
+        let batch = self.world.batch(number);
+        let points = batch.course.points();
+        let rises = |two: &[Point]| two[0].succeeded <= two[1].succeeded && two[0].at < two[1].at;
+        assert!(points.len() > 10 && points.windows(2).all(rises), "{points:?}");
+        assert_eq!(points.last().map(|last| last.succeeded + last.failed), Some(DEVICES as u64));
         self.now += 1;
         (waves, None)
     }
