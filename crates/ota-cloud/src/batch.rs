@@ -637,7 +637,7 @@ impl Batch {
     ) -> CampaignChange {
         let change = self.campaign.apply(now, input, counts, scale);
         let point = Point::of(now, self.made, counts);
-        self.course.note(point, self.campaign.is_closed());
+        self.course.note(point, self.campaign.state() != CampaignState::Running);
         match change.moved {
             Some(CampaignState::Closed(CloseReason::Ended)) => {
                 self.close(now, "the batch has ended");

@@ -299,6 +299,12 @@ fn a_batch_of_three_waves_is_rehearsed_paused_stopped_by_its_rule_and_resumed() 
     browser.wait_in(".problem", "Its stop rule");
     browser.wait_in("[data-live]", "install failed");
     second.end().expect(4);
+    // The chart has the device that failed.
+    let chart = browser.run("return document.querySelector('.course .c-bad').getBBox()");
+    assert!(
+        chart["height"].as_f64() >= Some(100.0) && chart["width"].as_f64() > Some(0.0),
+        "{chart}"
+    );
     check(&browser, "batch-stopped");
     // The form that was refused above.
     let complaints = browser.complaints();

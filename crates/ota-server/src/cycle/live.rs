@@ -247,7 +247,7 @@ impl<S: Store> Engine<S> {
         let counts = live.counts();
         let change = campaign.apply(now, CampaignInput::Tick, &counts, scale);
         let point = Point::of(now, live.made, &counts);
-        let moves = live.course.takes(point, campaign.is_closed());
+        let moves = live.course.takes(point, campaign.state() != CampaignState::Running);
         // What it decides must be in its row, for example since when a gate is reached.
         live.due = live.busy || change.admit > 0 || campaign != live.campaign || moves;
         live.wake = change.wake;

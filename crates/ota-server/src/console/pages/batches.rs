@@ -164,10 +164,9 @@ fn course(cx: &Cx, answer: &Value) -> Markup {
     let x = |point: &Value| number(point, "at").saturating_mul(1_000).checked_div(end).unwrap_or(0);
     let share = |count: u64| count.saturating_mul(200).checked_div(all).unwrap_or(0).min(200);
     let line = |of: &str, y: &dyn Fn(u64) -> u64| -> String {
-        // Each count stays until the next one.
         let mut path = format!("M0 {} ", y(0));
         for point in points {
-            path.push_str(&format!("H{} V{} ", x(point), y(share(number(point, of)))));
+            path.push_str(&format!("L{} {} ", x(point), y(share(number(point, of)))));
         }
         path + &format!("V{} Z", y(0))
     };
