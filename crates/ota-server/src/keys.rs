@@ -22,6 +22,10 @@ impl Keys {
         Self { ring }
     }
 
+    pub(crate) const fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
     /// Keys for a store that forgets.
     pub(crate) fn fresh() -> Result<Self, StartError> {
         Ok(Self::new(Ring::new(MasterKey::new(random()?))))

@@ -84,7 +84,13 @@ impl DataFolder {
     /// The default path of the master key.
     #[must_use]
     pub fn master_key(&self) -> PathBuf {
-        self.path().join("master.key")
+        Self::master_key_in(self.path())
+    }
+
+    /// The default path of the master key in a folder that somebody else holds.
+    #[must_use]
+    pub fn master_key_in(folder: &Path) -> PathBuf {
+        folder.join("master.key")
     }
 
     /// The path of the images.

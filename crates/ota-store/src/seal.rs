@@ -216,6 +216,12 @@ impl Ring {
         Self::new(self.first.clone())
     }
 
+    /// Whether it has this key.
+    #[must_use]
+    pub fn has(&self, id: KeyId) -> bool {
+        self.key(id).is_some()
+    }
+
     /// The sealing key.
     #[must_use]
     pub const fn sealing(&self) -> KeyId {
@@ -397,7 +403,7 @@ pub fn open_ring(store: &mut dyn Store, path: &Path, fresh: [u8; 32]) -> Result<
 
 /// Seals a number of secrets again under the ring's first key, in one commit. Returns how many;
 /// after the last one it returns 0, and the store records the new key. `nonce` returns a random
-/// nonce.
+/// nonce, or `None` if the system provides none.
 ///
 /// # Errors
 /// [`SealError`]; these secrets are unchanged then.
@@ -405,20 +411,24 @@ pub fn rekey(
     store: &mut dyn Store,
     ring: &Ring,
     limit: usize,
-    nonce: &mut dyn FnMut() -> [u8; 24],
+    nonce: &mut dyn FnMut() -> Option<[u8; 24]>,
 ) -> Result<usize, SealError> {
+    let mut nonce = || {
+        let why = || StoreError::Io { why: "the system provides no random numbers".to_owned() };
+        nonce().ok_or_else(why)
+    };
     let mut secrets = Vec::new();
     // Lines that were linked under an older key must stay verifiable without that key.
     for old in &ring.others {
         let id = audit::kept_key(old.id);
         if store.read().secret(&id)?.is_none() {
-            let sealed = ring.seal(nonce(), &id, old.audit_key().bytes())?;
+            let sealed = ring.seal(nonce()?, &id, old.audit_key().bytes())?;
             secrets.push(SecretWrite::Put(id, sealed));
         }
     }
     for (id, sealed) in store.read().secrets_not_under(ring.sealing(), limit.clamp(1, 500))? {
         let opened = ring.open(&id, &sealed)?;
-        let sealed = ring.seal(nonce(), &id, opened.expose())?;
+        let sealed = ring.seal(nonce()?, &id, opened.expose())?;
         secrets.push(SecretWrite::Put(id, sealed));
     }
     let changed = secrets.len();

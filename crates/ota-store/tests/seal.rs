@@ -229,7 +229,7 @@ fn rotation(store: &mut dyn Store) {
 
     let both = old.with_new(MasterKey::new([2; 32]));
     let mut batches = 0;
-    while seal::rekey(store, &both, 10, &mut nonce).unwrap() > 0 {
+    while seal::rekey(store, &both, 10, &mut || Some(nonce())).unwrap() > 0 {
         batches += 1;
         // Serving goes on between two batches: every secret opens.
         for n in 0..25 {
@@ -270,7 +270,8 @@ fn a_broken_seal_stops_a_rotation_and_is_named() {
     let secrets = vec![SecretWrite::Put(psk("d"), sealed.clone())];
     store.commit(&Commit { secrets, ..Commit::default() }).unwrap();
     let both = ring(1).with_new(MasterKey::new([2; 32]));
-    let error = seal::rekey(&mut store, &both, 10, &mut nonces()).unwrap_err();
+    let mut nonce = nonces();
+    let error = seal::rekey(&mut store, &both, 10, &mut || Some(nonce())).unwrap_err();
     assert_eq!(error, SealError::Broken { id: psk("d") });
     assert_eq!(store.secret(&psk("d")).unwrap(), Some(sealed));
 }

@@ -97,6 +97,9 @@ pub(crate) enum Cloud {
     /// Create an API key in a data folder that no cloud uses.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Seal the secrets of a running cloud under a new master key.
+    #[command(after_help = REKEY)]
+    Rekey(Remote),
     /// Manage the admins of the console.
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -105,6 +108,15 @@ pub(crate) enum Cloud {
     /// Connect many devices to a cloud and measure how many reports per second it answers.
     Load(Load),
 }
+
+const REKEY: &str = "\
+Example:
+  ota cloud rekey
+
+First put a new key before the others in master.key in the cloud's data folder: a line of 64 random
+hexadecimal digits. The cloud reads the file again and continues to serve. When the command ends with
+success, nothing needs the old lines any more, except older backups: keep the old file with them.
+If it is interrupted, run it again.";
 
 const BACKUP: &str = "\
 Example:

@@ -21,6 +21,7 @@ pub enum Op {
     Keys,
     AddKey,
     RemoveKey,
+    Rekey,
     Devices,
     AddDevices,
     Device,
@@ -195,6 +196,13 @@ pub const OPERATIONS: &[Operation] = &[
         "Make a key. Its text is shown this once",
     ),
     row(Op::RemoveKey, ("DELETE", "/api/v1/keys/{id}", &[]), ROOT, 204, "Remove a key"),
+    row(
+        Op::Rekey,
+        ("POST", "/api/v1/rekey", &[]),
+        ROOT,
+        200,
+        "Read the file of master keys again, and seal secrets under its first one",
+    ),
     row(
         Op::People,
         ("GET", "/api/v1/people", &[]),

@@ -319,6 +319,9 @@ fn batches() -> Value {
             "percent": or_null("integer"), "code": of("integer"), "text": of("string"),
             "at": or_null("integer"), "attempt": of("integer"),
         })),
+        "Rekeyed": shown(&["sealed", "more"], json!({
+            "sealed": of("integer"), "more": of("boolean"),
+        })),
         "Point": shown(&["at", "succeeded", "failed"], json!({
             "at": of("integer"), "succeeded": of("integer"), "failed": of("integer"),
         })),
@@ -517,6 +520,7 @@ pub(super) fn answer(op: Op) -> Option<Value> {
         | Op::RetryBatch => json(of_name("Batch")),
         Op::Batch => json(of_name("BatchProgress")),
         Op::RehearseBatch => json(of_name("Rehearsal")),
+        Op::Rekey => json(of_name("Rekeyed")),
         Op::BatchDevices => json(of_name("BatchDevices")),
         Op::BatchResults => json!({ "text/csv": { "schema": of("string") } }),
         Op::FirmwareList => json(of_name("FirmwareList")),

@@ -23,7 +23,7 @@ pub(crate) enum Ticket {
 pub(super) struct Known {
     keys: RwLock<BTreeMap<String, (Key, Option<Sealed>)>>,
     people: RwLock<People>,
-    ring: Keys,
+    ring: RwLock<Keys>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ impl Known {
                 people.sessions.insert(item.id, (session, now));
             }
         }
-        Ok(Self { keys: RwLock::new(keys), people: RwLock::new(people), ring })
+        Ok(Self { keys: RwLock::new(keys), people: RwLock::new(people), ring: RwLock::new(ring) })
     }
 
     /// The owner of a credential. A request of a session counts as its use.
@@ -74,9 +74,19 @@ impl Known {
         }
     }
 
+    /// Replaces the master keys. The present ones must be among them, because rows in memory are sealed
+    /// under these.
+    pub(super) fn set_ring(&self, keys: Keys) {
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    fn ring(&self) -> Keys {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The keys that sign links of admins.
     pub(super) fn link_keys(&self) -> Vec<[u8; 32]> {
-        self.ring.link_keys()
+        self.ring().link_keys()
     }
 
     /// A person.
@@ -159,7 +169,7 @@ impl Known {
             keys.get(id).cloned()
         };
         let Some((key, Some(sealed))) = found else { return Ok(None) };
-        let text = self.ring.open_key(id, &sealed)?;
+        let text = self.ring().open_key(id, &sealed)?;
         Ok(text.and_then(|text| key.opens(&text).map(|caller| (caller, text))))
     }
 }

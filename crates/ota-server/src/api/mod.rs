@@ -22,6 +22,7 @@ mod once;
 mod password;
 mod people;
 mod products;
+mod rekey;
 mod reply;
 mod rows;
 mod sign_in;
@@ -420,6 +421,7 @@ impl Api {
             Op::AddModule => modules::add(self, asked).await,
             Op::ChangeModule => modules::change(self, asked).await,
             Op::RemoveModule => modules::remove(self, asked).await,
+            Op::Rekey => rekey::run(self, asked).await,
             Op::Keys => keys::list(self).await,
             Op::AddKey => keys::add(self, asked).await,
             Op::RemoveKey => keys::remove(self, asked).await,

@@ -15,6 +15,7 @@ mod keys;
 mod once;
 mod products;
 mod proxies;
+mod rekey;
 mod schemas;
 mod strangers;
 mod vendor;

@@ -247,7 +247,7 @@ async fn every_call_takes_and_answers_what_the_document_says() {
 
     // These are bytes, and a stream.
     let rest = OPERATIONS.iter().filter(|row| !calls.made.contains(&row.op)).map(|row| row.op);
-    let wanted = [Op::Events, Op::BatchResults, Op::NextWave, Op::RetryBatch, Op::Image];
+    let wanted = [Op::Events, Op::Rekey, Op::BatchResults, Op::NextWave, Op::RetryBatch, Op::Image];
     assert_eq!(rest.collect::<Vec<_>>(), wanted);
     for (op, kind) in [
         (Op::Events, "text/event-stream"),

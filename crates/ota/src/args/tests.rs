@@ -114,7 +114,7 @@ fn helps(command: clap::Command, found: &mut Vec<String>) {
 fn every_help_has_an_example_that_is_a_command() {
     let mut found = Vec::new();
     helps(Cli::command(), &mut found);
-    assert_eq!(found.len(), 69);
+    assert_eq!(found.len(), 70);
     for help in found {
         let (_, example) = help.split_once("Example:\n").unwrap_or_else(|| panic!("{help}"));
         let example = example.replace("\\\n", " ");

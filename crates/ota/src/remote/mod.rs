@@ -10,6 +10,7 @@ mod module;
 mod product;
 mod progress;
 mod pull;
+mod rekey;
 mod table;
 mod update;
 mod watch;
@@ -37,6 +38,7 @@ pub(crate) use export::run as export;
 pub(crate) use firmware::run as firmware;
 pub(crate) use module::run as module;
 pub(crate) use product::run as product;
+pub(crate) use rekey::run as rekey;
 pub(crate) use update::{act, run as update};
 pub(crate) use webhook::run as webhook;
 
