@@ -115,6 +115,9 @@ fn common() -> Value {
         "Key": shown(&["id", "name", "roles", "made"], key),
         "MadeKey": shown(&["id", "name", "roles", "made", "key"], made),
         "Keys": page("keys", "Key", None),
+        "Rekeyed": shown(&["sealed", "more"], json!({
+            "sealed": of("integer"), "more": of("boolean"),
+        })),
         "AuditLine": shown(&["seq", "at", "key", "call", "product", "of", "request", "from"], json!({
             "seq": of("integer"), "at": of("integer"), "key": of("string"), "call": of("string"),
             "product": of("string"), "of": of("string"), "request": of("string"),
@@ -319,12 +322,6 @@ fn batches() -> Value {
             "percent": or_null("integer"), "code": of("integer"), "text": of("string"),
             "at": or_null("integer"), "attempt": of("integer"),
         })),
-        "Rekeyed": shown(&["sealed", "more"], json!({
-            "sealed": of("integer"), "more": of("boolean"),
-        })),
-        "Point": shown(&["at", "succeeded", "failed"], json!({
-            "at": of("integer"), "succeeded": of("integer"), "failed": of("integer"),
-        })),
         "BatchDevices": page("devices", "BatchDevice", Some("integer")),
     })
 }
@@ -376,9 +373,12 @@ fn new_batches() -> Value {
     })
 }
 
-/// Waves in answers, of a batch and of a rehearsal.
+/// Waves in answers, of a batch and of a rehearsal, and how a batch went over time.
 fn waves() -> Value {
     json!({
+        "Point": shown(&["at", "succeeded", "failed"], json!({
+            "at": of("integer"), "succeeded": of("integer"), "failed": of("integer"),
+        })),
         "Wave": shown(&["wave", "who", "devices", "state", "waiting", "counts"], json!({
             "wave": of("integer"), "who": of("string"), "devices": of("integer"),
             "state": one_of(&["waiting", "running", "over"]), "waiting": of("integer"),

@@ -188,6 +188,21 @@ impl Calls<'_> {
     }
 }
 
+/// What is left are bytes, streams, and calls that need another state.
+fn bytes_and_streams(calls: &Calls<'_>) {
+    let rest = OPERATIONS.iter().filter(|row| !calls.made.contains(&row.op)).map(|row| row.op);
+    let wanted = [Op::Events, Op::Rekey, Op::BatchResults, Op::NextWave, Op::RetryBatch, Op::Image];
+    assert_eq!(rest.collect::<Vec<_>>(), wanted);
+    for (op, kind) in [
+        (Op::Events, "text/event-stream"),
+        (Op::BatchResults, "text/csv"),
+        (Op::Image, "application/octet-stream"),
+    ] {
+        let content = &calls.document.operation(op)["responses"]["200"]["content"];
+        assert!(content.get(kind).is_some(), "{op:?}");
+    }
+}
+
 #[tokio::test]
 async fn every_call_takes_and_answers_what_the_document_says() {
     let site = Site::new().await;
@@ -245,18 +260,7 @@ async fn every_call_takes_and_answers_what_the_document_says() {
     calls.hold(Op::AddFirmware, &spare);
     calls.get(Op::RemoveFirmware, "/products/A/firmware/2").await;
 
-    // These are bytes, and a stream.
-    let rest = OPERATIONS.iter().filter(|row| !calls.made.contains(&row.op)).map(|row| row.op);
-    let wanted = [Op::Events, Op::Rekey, Op::BatchResults, Op::NextWave, Op::RetryBatch, Op::Image];
-    assert_eq!(rest.collect::<Vec<_>>(), wanted);
-    for (op, kind) in [
-        (Op::Events, "text/event-stream"),
-        (Op::BatchResults, "text/csv"),
-        (Op::Image, "application/octet-stream"),
-    ] {
-        let content = &calls.document.operation(op)["responses"]["200"]["content"];
-        assert!(content.get(kind).is_some(), "{op:?}");
-    }
+    bytes_and_streams(&calls);
     let image = site.get(&format!("{one}/image")).await;
     assert!(image.head.contains("content-type: application/octet-stream"), "{}", image.head);
 }
