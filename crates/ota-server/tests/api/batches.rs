@@ -276,10 +276,10 @@ async fn the_results_of_a_batch_are_a_table_and_it_can_be_begun_again() {
     let (site, _) = fleet(4).await;
     let made = site.call("POST", "/products/A/devices", r#"{"name":"e1"}"#).await.expect(201);
     let secret = made["secret"].as_str().unwrap().to_owned();
+    let mut device = Device::start(&site, "e1", &secret, "0.1.0").await;
     let new = json!({ "version": "1.0.0", "devices": ["d3", "e1", "d0"], "comment": "the hall",
         "retries": 1, "waves": [{ "devices": ["e1"], "stop": { "failures": 1 } }, {}] });
     site.call("POST", "/products/A/batches", &new.to_string()).await.expect(201);
-    let mut device = Device::start(&site, "e1", &secret, "0.1.0").await;
     let text = format!(
         r#"{{"type":"report_progress","report":{{"progress":{{"state":"fail","result_code":"-4","result_msg":"{TEXT}"}},"version":"1.0.0"}}}}"#
     );
@@ -291,7 +291,7 @@ async fn the_results_of_a_batch_are_a_table_and_it_can_be_begun_again() {
     let table = site.results("A", 1).await;
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines[0], "device,from,status,percent,code,text,at,attempt");
-    assert!(lines[1].starts_with(r#"e1,,pending,,-4,"'=cmd, ""x""","#), "{table}");
+    assert!(lines[1].starts_with(r#"e1,0.1.0,pending,,-4,"'=cmd, ""x""","#), "{table}");
     assert_eq!(&lines[2..], ["d3,,pending,,0,,,1", "d0,,pending,,0,,,1"]);
 
     // A device that is no more is left out, and the waves stay.
