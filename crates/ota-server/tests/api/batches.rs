@@ -286,8 +286,7 @@ async fn the_results_of_a_batch_are_a_table_and_it_can_be_begun_again() {
     crate::firmware::offer(&mut device).await;
     device.say(&text).await;
     let path = "/products/A/batches/1";
-    let failed = async { while site.get(path).await.expect(200)["state"] != "paused" {} };
-    timeout(PATIENCE, failed).await.unwrap();
+    site.until(path, |batch| batch["state"] == "paused").await;
     let table = site.results("A", 1).await;
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines[0], "device,from,status,percent,code,text,at,attempt");

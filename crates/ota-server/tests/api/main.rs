@@ -165,6 +165,20 @@ impl Site {
         Answer { status, head, body: answer[end..].to_vec() }
     }
 
+    /// Looks again until an object is as it must become, with pauses that a key's budget allows.
+    pub(crate) async fn until(&self, path: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let look = async {
+            loop {
+                let seen = self.get(path).await.expect(200);
+                if fits(&seen) {
+                    return seen;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, look).await.unwrap()
+    }
+
     /// The results of a batch. HTTP 1.0 has no chunks.
     pub(crate) async fn results(&self, product: &str, batch: u32) -> String {
         let request = format!(

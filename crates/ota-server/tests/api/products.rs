@@ -174,6 +174,8 @@ async fn a_product_that_is_used_stays_and_one_that_is_made_again_begins_anew() {
     site.call("DELETE", "/products/A/devices/d1", "").await.expect(204);
     assert_eq!(used().await, "in-use", "firmware");
     assert_eq!(site.refused("DeleteProduct", of("A")).await, "FailedOperation");
+    // The batch, whose only device is gone, ends with its next step.
+    site.until("/products/A/batches/1", |batch| batch["state"] == "closed").await;
     site.call("DELETE", "/products/A/firmware/1.0.0", "").await.expect(204);
     let key = site.key("admin", "A").await;
     assert_eq!(used().await, "in-use", "a key");
