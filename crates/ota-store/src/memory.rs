@@ -216,6 +216,11 @@ impl Read for Memory {
         Ok(found.take(limit.min(MAX_EACH)).collect())
     }
 
+    fn secret_keys(&self) -> Result<Vec<KeyId>, StoreError> {
+        let keys: BTreeSet<KeyId> = self.state().secrets.values().map(|one| one.key).collect();
+        Ok(keys.into_iter().collect())
+    }
+
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditLine>, StoreError> {
         let state = self.state();
         let found = state.audit.range((Bound::Excluded(after), Bound::Unbounded));

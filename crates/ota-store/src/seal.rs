@@ -216,10 +216,15 @@ impl Ring {
         Self::new(self.first.clone())
     }
 
-    /// Whether it has this key.
-    #[must_use]
-    pub fn has(&self, id: KeyId) -> bool {
-        self.key(id).is_some()
+    /// Checks that it opens every secret of a store, also after a rotation that did not come to its
+    /// end.
+    ///
+    /// # Errors
+    /// [`SealError::WrongKey`] with the first key that it does not have.
+    pub fn check(&self, read: &dyn crate::store::Read) -> Result<(), SealError> {
+        let mut keys = read.master_key()?.into_iter().chain(read.secret_keys()?);
+        keys.find(|wanted| self.key(*wanted).is_none())
+            .map_or(Ok(()), |wanted| Err(SealError::WrongKey { wanted }))
     }
 
     /// The sealing key.
@@ -381,13 +386,13 @@ fn place(id: &SecretId) -> Vec<u8> {
 pub fn open_ring(store: &mut dyn Store, path: &Path, fresh: [u8; 32]) -> Result<Ring, SealError> {
     let wanted = store.read().master_key()?;
     let ring = match (Ring::read(path)?, wanted) {
-        (Some(ring), Some(wanted)) if ring.key(wanted).is_none() => {
-            return Err(SealError::WrongKey { wanted });
-        }
         (None, Some(wanted)) => {
             return Err(SealError::MissingKey { path: path.display().to_string(), wanted });
         }
-        (Some(ring), _) => ring,
+        (Some(ring), _) => {
+            ring.check(store.read())?;
+            ring
+        }
         (None, None) => {
             let ring = Ring::new(MasterKey::new(fresh));
             ring.write(path, false)?;

@@ -180,6 +180,12 @@ pub trait Read {
         limit: usize,
     ) -> Result<Vec<(SecretId, Sealed)>, StoreError>;
 
+    /// The keys that some secret is sealed under.
+    ///
+    /// # Errors
+    /// See [`Self::device`].
+    fn secret_keys(&self) -> Result<Vec<KeyId>, StoreError>;
+
     /// Lines of the audit with numbers above `after`, in order; at most 1,000.
     ///
     /// # Errors

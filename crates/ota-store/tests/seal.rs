@@ -231,6 +231,10 @@ fn rotation(store: &mut dyn Store) {
     let mut batches = 0;
     while seal::rekey(store, &both, 10, &mut || Some(nonce())).unwrap() > 0 {
         batches += 1;
+        // A start with one key alone would lose some.
+        both.check(store.read()).unwrap();
+        let wanted = both.sealing();
+        assert_eq!(old.check(store.read()).unwrap_err(), SealError::WrongKey { wanted });
         // Serving goes on between two batches: every secret opens.
         for n in 0..25 {
             let id = psk(&format!("d{n:02}"));
@@ -242,6 +246,7 @@ fn rotation(store: &mut dyn Store) {
     }
     assert_eq!(batches, 3);
     let new = both.without_old();
+    new.check(store.read()).unwrap();
     assert_eq!(store.read().master_key().unwrap(), Some(new.sealing()));
     assert!(store.read().secrets_not_under(new.sealing(), 10).unwrap().is_empty());
     for n in 0..25 {

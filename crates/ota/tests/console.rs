@@ -232,6 +232,8 @@ fn without_scripts_every_page_is_read_and_every_form_is_sent() {
     browser.click(NEXT);
     browser.click("button[value=start]");
     browser.wait_in(".numbers .rest", "1");
+    browser.click("button.of-pause");
+    browser.wait_in("button.of-resume", "Resume");
     browser.click("details.danger summary");
     browser.click("details.danger input[name=sure]");
     browser.click("details.danger button");
@@ -290,10 +292,13 @@ fn a_batch_of_three_waves_is_rehearsed_paused_stopped_by_its_rule_and_resumed() 
     let first = update(&site, "dev001");
     browser.wait_in(".numbers .rest", "2");
     browser.click("button.of-resume");
+    browser.wait_in("button.of-pause", "Pause");
+    browser.run("window.same = true");
     browser.wait_in(".numbers .good", "1");
     first.end().expect(0);
-    // The person opens the next wave from the page as it is.
-    browser.run("window.same = true");
+    // The person opens the next wave from the page as it is: its button came with the wave's end.
+    browser.wait_in("button.of-next", "next wave");
+    assert_eq!(browser.run("return window.same"), true);
     browser.click("button.of-next");
     let second = update(&site, "dev002");
     browser.wait_in(".problem", "Its stop rule");

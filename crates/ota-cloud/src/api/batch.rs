@@ -210,6 +210,7 @@ impl NewBatch {
             }
             Some(names) => {
                 if let Some(at) = names.iter().position(|name| Identity::new("P", name).is_err()) {
+                    let at = at.saturating_add(1);
                     let what = format!("number {at} of the list is not a valid device name");
                     return Err(Problem::field("devices", what));
                 }

@@ -80,6 +80,15 @@ impl Known {
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
+    /// Reads the sealed secrets of API keys again.
+    pub(super) fn reseal(&self, read: &dyn Read) -> Result<(), StoreError> {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        for (id, (_, sealed)) in keys.iter_mut() {
+            *sealed = read.secret(&key_place(id))?;
+        }
+        Ok(())
+    }
+
     fn ring(&self) -> Keys {
         self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -32,10 +32,7 @@ pub(super) async fn run(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let keys = Keys::new(ring.clone());
     let for_ask = api.clone();
     api.ask(move |hub, now| {
-        let wanted = hub.cloud.store().read().master_key()?;
-        if let Some(wanted) = wanted.filter(|wanted| !ring.has(*wanted)) {
-            return Err(refused(SealError::WrongKey { wanted }).into());
-        }
+        ring.check(hub.cloud.store().read()).map_err(failed)?;
         let mut rider = Rider::default();
         rider.audit.push(audit(now, &asked, "master key"));
         hub.cloud.put_rider(rider)?;
@@ -54,16 +51,25 @@ pub(super) async fn run(api: &Api, asked: Asked) -> Result<Reply, Problem> {
             break;
         }
     }
+    if !more {
+        // What is in memory of API keys is under older keys, which the file may soon lack.
+        let for_ask = api.clone();
+        api.ask(move |hub, _| Ok(for_ask.0.known.reseal(hub.cloud.store().read())?)).await?;
+    }
     Ok(Reply::json(200, &json!({ "sealed": sealed, "more": more })))
 }
 
 fn piece(hub: &mut Hub) -> Result<usize, Failed> {
     let ring = hub.keys.ring().clone();
     let mut nonce = || random().ok();
-    seal::rekey(hub.cloud.store_mut(), &ring, PIECE, &mut nonce).map_err(|why| match why {
+    seal::rekey(hub.cloud.store_mut(), &ring, PIECE, &mut nonce).map_err(failed)
+}
+
+fn failed(why: SealError) -> Failed {
+    match why {
         SealError::Store(why) => why.into(),
-        why => Failed::from(refused(why)),
-    })
+        why => refused(why).into(),
+    }
 }
 
 /// The file's fault, which whoever may call this can mend.

@@ -132,7 +132,7 @@ async fn names_are_looked_up_in_pieces_and_the_first_that_is_no_device_is_told()
     let refused = site.act_in(HUB, &site.key, "BatchUpdateFirmware", &batch(&names)).await;
     assert_eq!(code(&refused), "ResourceNotFound.DeviceNotExist");
     let text = refused["Error"]["Message"].as_str().unwrap();
-    assert!(text.contains("number 250 of the list"), "{text}");
+    assert!(text.contains("number 251 of the list"), "{text}");
     assert_eq!(tasks(&site).await["Total"], 0);
 }
 

@@ -49,8 +49,10 @@ async fn secrets_are_sealed_under_a_new_key_while_devices_log_in_and_the_old_one
     let audit = site.get("/audit").await.expect(200).to_string();
     assert!(audit.contains("master key") && !audit.contains(NEW), "{audit}");
 
-    // The old line goes, and so does its process.
+    // The old line goes, and so does its process. What it remembers of keys needs it no more.
     private(&file, &format!("{NEW}\n"));
+    assert_eq!(site.call("POST", "/rekey", "").await.expect(200)["sealed"], 0);
+    works(&site, &secret).await;
     let site = Site::durable(site.end().await).await;
     works(&site, &secret).await;
     drop(Device::start(&site, "d2", &later, "1").await);

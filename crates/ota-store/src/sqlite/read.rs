@@ -283,6 +283,21 @@ impl Read for Reader {
         one(rows, |row| sealed_of(row, 0))
     }
 
+    fn secret_keys(&self) -> Result<Vec<KeyId>, StoreError> {
+        // One step of the index for each key: DISTINCT would read all of it.
+        let sql = "SELECT min(key) FROM secret WHERE key > ?1";
+        let mut statement = self.connection.prepare_cached(sql).map_err(refused)?;
+        let (mut keys, mut last) = (Vec::new(), i64::MIN);
+        loop {
+            let next: Option<i64> =
+                statement.query_row([last], |row| row.get(0)).map_err(refused)?;
+            let Some(next) = next else { return Ok(keys) };
+            last = next;
+            let key = u64::try_from(next).map_err(|_| corrupt("a key without an id"))?;
+            keys.push(KeyId::new(key));
+        }
+    }
+
     fn secrets_not_under(
         &self,
         key: KeyId,

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests on the real clock")]
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
@@ -10,6 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -280,16 +282,22 @@ pub(crate) fn cloud_with(devices: &[&str], firmware: &Path, more: &[&str]) -> (O
     (cloud, broker)
 }
 
+/// The ports of [`fixed_addr`].
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
 /// An address for a server that is started again at the same one: the system gives its port to
 /// nobody who asks for any port.
 pub(crate) fn fixed_addr() -> String {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let first: u16 = range.split_whitespace().next().map_or(32_768, |port| port.parse().unwrap());
     let ports = first.saturating_sub(10_000).max(1_024)..first;
-    // Each test program begins elsewhere.
+    // Each test program begins elsewhere, and gives no port to two of its tests.
     let begin = std::process::id() as usize * 97 % ports.len().max(1);
     let mut ports = ports.clone().skip(begin).chain(ports.take(begin));
-    let free = ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let free = ports.find(|port| !given.contains(port) && is_free(port));
+    given.extend(free);
     format!("127.0.0.1:{}", free.expect("a free port"))
 }
 

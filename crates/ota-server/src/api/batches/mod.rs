@@ -61,9 +61,11 @@ pub(super) async fn all_known(api: &Api, grant: &Grant, names: &[String]) -> Res
             Ok(None)
         });
         if let Some(at) = missing.await? {
-            let at = piece.saturating_mul(PIECE).saturating_add(at);
+            let at = piece.saturating_mul(PIECE).saturating_add(at).saturating_add(1);
             let what = format!("there is no such device: number {at} of the list");
-            return Err(Problem::new(Code::UnknownDevice, what));
+            let mut problem = Problem::new(Code::UnknownDevice, what);
+            problem.field = Some("devices");
+            return Err(problem);
         }
     }
     Ok(())
