@@ -181,12 +181,10 @@ fn a_terminal_shows_the_offer_and_only_a_yes_is_one() {
     agent.event("offered");
     let on_a_terminal = |words: &str, answer: &str| {
         let command = format!("{} agent {words} --config {config}", env!("CARGO_BIN_EXE_ota"));
-        let child = Command::new("script")
-            .args(["-qec", &command, "/dev/null"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = child.ok()?;
+        let mut script = Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]);
+        script.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = common::spawn(&mut script).ok()?;
         // It may have ended by itself.
         let _ = child.stdin.take().unwrap().write_all(answer.as_bytes());
         let end = child.wait_with_output().unwrap();

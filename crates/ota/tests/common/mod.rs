@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,14 +57,10 @@ impl Ota {
         env: impl IntoIterator<Item = (K, V)>,
         args: impl IntoIterator<Item = S>,
     ) -> Self {
-        let mut child = Command::new(program)
-            .args(args)
-            .envs(env)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(program);
+        command.args(args).envs(env).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = spawn(&mut command).unwrap();
         let out = lines(child.stdout.take().unwrap());
         let err = lines(child.stderr.take().unwrap());
         Self { child, out, err, said: Vec::new() }
@@ -282,6 +278,16 @@ pub(crate) fn cloud_with(devices: &[&str], firmware: &Path, more: &[&str]) -> (O
     (cloud, broker)
 }
 
+/// Until it is another program, a process that is just being started has what this one has open, and
+/// so the port that [`fixed_addr`] tries: no process is started meanwhile.
+static STARTS: RwLock<()> = RwLock::new(());
+
+/// Starts a process.
+pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let _starts = STARTS.read().unwrap_or_else(PoisonError::into_inner);
+    command.spawn()
+}
+
 /// The ports of [`fixed_addr`].
 static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
@@ -294,6 +300,7 @@ pub(crate) fn fixed_addr() -> String {
     // Each test program begins elsewhere, and gives no port to two of its tests.
     let begin = std::process::id() as usize * 97 % ports.len().max(1);
     let mut ports = ports.clone().skip(begin).chain(ports.take(begin));
+    let _no_starts = STARTS.write().unwrap_or_else(PoisonError::into_inner);
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let free = ports.find(|port| !given.contains(port) && is_free(port));
