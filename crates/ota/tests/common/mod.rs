@@ -224,8 +224,10 @@ impl Desk {
              device_secret_file = \"secret\"\nbroker = \"mqtt://{broker}\"\n\
              data_dir = \"{name}\"\nallow_http = true\nconnect_spacing = 0\n{more}\n"
         );
-        let secret = self.write("secret", SECRET);
-        fs::set_permissions(secret, fs::Permissions::from_mode(0o600)).unwrap();
+        // Whole at any moment: the agents of other threads read it.
+        let secret = self.write(&format!("{name}.new-secret"), SECRET);
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(secret, self.path("secret")).unwrap();
         self.write(&format!("{name}.toml"), config)
     }
 
