@@ -737,8 +737,9 @@ impl Batch {
                 wave.who = Who::Count(sizes.get(&at).copied().unwrap_or(0));
             }
         }
-        let mut batch =
-            Self::new(&self.product, &self.version, Mode::DeviceNames, self.options.clone());
+        // They chose its devices, which are named now and may run another version meanwhile.
+        let options = TaskOptions { from_versions: Vec::new(), ..self.options.clone() };
+        let mut batch = Self::new(&self.product, &self.version, Mode::DeviceNames, options);
         batch.overrides = self.overrides;
         batch.comment.clone_from(&self.comment);
         batch.wait_for(devices.into_iter().map(|(_, name)| name).collect())?;
