@@ -63,7 +63,7 @@ impl Course {
     }
 
     /// Adds a point if [`Course::takes`] it.
-    pub(crate) fn note(&mut self, point: Point, is_last: bool) {
+    pub fn note(&mut self, point: Point, is_last: bool) {
         if !self.takes(point, is_last) {
             return;
         }
