@@ -22,7 +22,7 @@ use crate::campaign::{
 use crate::device::Status;
 use crate::options::Retries;
 #[cfg(feature = "table")]
-use crate::table::{escaped, line};
+use crate::table::{escaped, line, quoted};
 
 /// A requested batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -631,11 +631,15 @@ impl<'a> BatchDeviceView<'a> {
     #[cfg(feature = "table")]
     #[must_use]
     pub fn to_csv(&self) -> String {
+        let device = escaped(self.device);
         let (from, text) = (escaped(self.from), escaped(self.text));
         let percent = self.percent.map(|percent| percent.to_string()).unwrap_or_default();
         let at = self.at.map(|at| date_time(at / 1_000_000)).unwrap_or_default();
         let (code, attempt) = (self.code.to_string(), self.attempt.to_string());
-        let cells = [self.device, &from, &self.status, &percent, &code, &text, &at, &attempt];
-        line(&cells).map(|line| line + "\n").unwrap_or_default()
+        let cells: [&str; 8] =
+            [&device, &from, &self.status, &percent, &code, &text, &at, &attempt];
+        // Programs that split at `;` would make cells of a text.
+        let line = if text.contains(';') { quoted(&cells) } else { line(&cells) };
+        line.map(|line| line + "\n").unwrap_or_default()
     }
 }

@@ -29,6 +29,10 @@ pub(crate) const MAX_ROWS: usize = 500;
 /// # Errors
 /// [`Code::Invalid`], with the place in the body but never its content.
 pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // serde takes a list for an object, by position.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::new(Code::Invalid, "the body is a list and no object"));
+    }
     serde_json::from_slice(body).map_err(|why| {
         let what = match why.classify() {
             serde_json::error::Category::Data => "a field is missing, unknown or of another type",

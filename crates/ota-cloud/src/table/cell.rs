@@ -60,7 +60,16 @@ pub(super) fn tag(text: &str, begins: bool) -> String {
 
 /// Formats cells as a line without its end.
 pub(crate) fn line(cells: &[&str]) -> Option<String> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
+    written(cells, csv::QuoteStyle::Necessary)
+}
+
+/// The same with quotes around each cell.
+pub(crate) fn quoted(cells: &[&str]) -> Option<String> {
+    written(cells, csv::QuoteStyle::Always)
+}
+
+fn written(cells: &[&str], quotes: csv::QuoteStyle) -> Option<String> {
+    let mut writer = csv::WriterBuilder::new().quote_style(quotes).from_writer(Vec::new());
     writer.write_record(cells).ok()?;
     let mut line = String::from_utf8(writer.into_inner().ok()?).ok()?;
     line.truncate(line.trim_end_matches(['\r', '\n']).len());

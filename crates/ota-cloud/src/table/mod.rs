@@ -12,7 +12,7 @@ mod import;
 mod pull;
 mod read;
 
-pub(crate) use cell::{escaped, line};
+pub(crate) use cell::{escaped, line, quoted};
 pub use export::{HEADING, Page, SECRETS_HEADING, secret_line};
 pub use import::{BadAnswer, Counts, Import, Outcome, Patience, Request, What};
 pub use pull::{Ask, BadSource, Image, Pull, Pulled, Skipped, Source, response};

@@ -177,7 +177,7 @@ pub(super) fn hidden(cx: &Cx, what: &str) -> Markup {
     hidden_once(cx, what, &once)
 }
 
-/// The same with this name of the call, for forms that are made again and mean the same.
+/// The same with this name of the call; empty for none.
 pub(super) fn hidden_once(cx: &Cx, what: &str, once: &str) -> Markup {
     html! {
         input type="hidden" name="token" value=(cx.token());

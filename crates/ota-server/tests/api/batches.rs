@@ -269,7 +269,7 @@ async fn a_batch_that_cannot_be_meant_is_refused_with_its_field_and_nothing_is_m
 }
 
 /// A device's text may be anything; here as JSON has it.
-const TEXT: &str = r#"=cmd, \"x\""#;
+const TEXT: &str = r#"=cmd, \"x\";=1"#;
 
 #[tokio::test]
 async fn the_results_of_a_batch_are_a_table_and_it_can_be_begun_again() {
@@ -290,13 +290,16 @@ async fn the_results_of_a_batch_are_a_table_and_it_can_be_begun_again() {
     let table = site.results("A", 1).await;
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines[0], "device,from,status,percent,code,text,at,attempt");
-    assert!(lines[1].starts_with(r#"e1,0.1.0,pending,,-4,"'=cmd, ""x""","#), "{table}");
+    let wanted = r#""e1","0.1.0","pending","","-4","'=cmd, ""x"";=1","#;
+    assert!(lines[1].starts_with(wanted), "{table}");
     assert_eq!(&lines[2..], ["d3,,pending,,0,,,1", "d0,,pending,,0,,,1"]);
 
     // A device that is no more is left out, and the waves stay.
     site.call("DELETE", "/products/A/devices/d0", "").await.expect(204);
     let again = site.call("POST", &format!("{path}/clone"), r#"{"version":"9.9"}"#).await;
     assert_eq!(again.problem(404), "unknown-firmware");
+    let list = site.call("POST", &format!("{path}/clone"), "[]").await;
+    assert_eq!(list.problem(400), "invalid");
     let made = site.call("POST", &format!("{path}/clone"), "").await.expect(201);
     assert_eq!(
         (&made["batch"], &made["devices"], &made["comment"]),
@@ -312,7 +315,10 @@ async fn the_results_of_a_batch_are_a_table_and_it_can_be_begun_again() {
     let word = if shown["state"] == "paused" { "resume" } else { "pause" };
     assert!(commands.contains(&json!(word)) && commands.contains(&json!("cancel")), "{shown}");
     let table = site.results("A", 2).await;
-    assert!(table.lines().skip(1).map(|line| &line[..2]).eq(["e1", "d3"]), "{table}");
+    assert!(
+        table.lines().skip(1).map(|line| line.trim_matches('"')[..2].to_owned()).eq(["e1", "d3"]),
+        "{table}"
+    );
     let foreign = site.key("viewer", "B-not-there").await;
     let refused = site.call_as(&foreign, "GET", &format!("{path}/results"), "").await;
     assert_eq!(refused.problem(404), "unknown-product");

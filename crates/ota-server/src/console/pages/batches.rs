@@ -210,14 +210,15 @@ fn waves(cx: &Cx, answer: &Value) -> Markup {
 }
 
 /// What a person may do with a batch in its present state. The buttons are the same until that
-/// changes, so that a live page is not sent again for them.
+/// changes, so that a live page is not sent again for them; no name makes two calls one, because the
+/// revision refuses what comes too late, and a pause is never too late.
 fn actions(cx: &Cx, product: &str, answer: &Value) -> Markup {
     let (batch, rev) = (number(answer, "batch"), number(answer, "rev"));
     let page = of_product(product, &format!("/batches/{batch}"));
     let action = |what: &str, label: T| {
         html! {
             form.inline method="post" action=(page) {
-                (view::hidden_once(cx, what, &format!("{product}-{batch}-{rev}-{what}")))
+                (view::hidden_once(cx, what, ""))
                 input type="hidden" name="rev" value=(rev);
                 button class={ "of-" (what) } type="submit" { (cx.t(label)) }
             }
