@@ -16,8 +16,7 @@ use crate::campaign::{
     Course, Point, Scale, WaveCounts, Who,
 };
 use crate::device::{Device, EventKind, Finish, Status, Task, TaskId};
-use crate::error::BadState;
-use crate::error::TaskError;
+use crate::error::{BadState, TaskError};
 use crate::options::TaskOptions;
 
 /// How the devices of a batch were selected.
@@ -86,7 +85,7 @@ pub enum Act {
 }
 
 impl Act {
-    /// Its word, as in the path of its call.
+    /// Its word: the last part of its call's path, except for a comment.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -381,7 +380,7 @@ pub struct Batch {
     /// Whether its open tasks with an offer continue although it is over.
     #[serde(default)]
     pub lets_run: bool,
-    /// How many of its devices had ended when.
+    /// The numbers of its devices that had ended, over time.
     #[serde(default, skip_serializing_if = "Course::is_empty")]
     pub course: Course,
     /// The next of its devices whose offer is pushed again, after a pause.
@@ -725,19 +724,15 @@ impl Batch {
     pub fn again(&self, devices: Vec<(usize, String)>) -> Result<(Self, CampaignPlan), Problem> {
         let mut plan = self.campaign.plan().clone();
         (plan.starts, plan.ends) = (None, None);
-        let mut sizes: BTreeMap<usize, u64> = BTreeMap::new();
-        for (place, _) in &devices {
-            let place = u64::try_from(*place).unwrap_or(u64::MAX);
-            let size = sizes.entry(self.campaign.wave_at(place)).or_default();
-            *size = size.saturating_add(1);
-        }
         for (at, wave) in plan.waves.iter_mut().enumerate() {
             // A wave of named devices keeps their number: they are the next ones in order.
             if matches!(wave.who, Who::Devices(_)) {
-                wave.who = Who::Count(sizes.get(&at).copied().unwrap_or(0));
+                let places = devices.iter().filter_map(|(place, _)| u64::try_from(*place).ok());
+                let size = places.filter(|place| self.campaign.wave_at(*place) == at).count();
+                wave.who = Who::Count(u64::try_from(size).unwrap_or(u64::MAX));
             }
         }
-        // They chose its devices, which are named now and may run another version meanwhile.
+        // The source versions selected the devices, which may run another version by now.
         let options = TaskOptions { from_versions: Vec::new(), ..self.options.clone() };
         let mut batch = Self::new(&self.product, &self.version, Mode::DeviceNames, options);
         batch.overrides = self.overrides;

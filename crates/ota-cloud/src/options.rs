@@ -1,4 +1,4 @@
-//! What the tasks of devices may be told, and the standing rules that begin them.
+//! The options of tasks, and the standing rules that begin tasks.
 
 use core::time::Duration;
 

@@ -95,18 +95,30 @@ fn first_link(site: &Site) -> String {
 const NEXT: &str = "main .bar button[value=next]";
 const SEND: &str = "main form button[type=submit]";
 
+/// Chromedriver; `None` where it is missing, which is said.
+fn driver() -> Option<Driver> {
+    let driver = Driver::start();
+    if driver.is_none() {
+        println!("passed over: there is no chromedriver");
+    }
+    driver
+}
+
+/// An admin's browser, with a product, its devices and a firmware.
+fn stocked<'d>(site: &Site, driver: &'d Driver) -> Browser<'d> {
+    let browser = driver.browser(&site.desk.path("profile"), true);
+    first_start(site, &browser);
+    product_and_devices(site, &browser);
+    firmware(site, &browser);
+    browser
+}
+
 #[test]
 #[ignore = "needs a browser: the gate runs it in a step of its own"]
 fn from_the_first_start_to_the_reason_of_a_failure() {
-    let Some(driver) = Driver::start() else {
-        println!("passed over: there is no chromedriver");
-        return;
-    };
+    let Some(driver) = driver() else { return };
     let site = Site::new();
-    let browser = driver.browser(&site.desk.path("profile"), true);
-    first_start(&site, &browser);
-    product_and_devices(&site, &browser);
-    firmware(&site, &browser);
+    let browser = stocked(&site, &driver);
     batch(&site, &browser);
     other_pages(&site, &browser);
     assert_eq!(browser.complaints(), Vec::<String>::new());
@@ -206,10 +218,7 @@ fn other_pages(site: &Site, browser: &Browser<'_>) {
 #[test]
 #[ignore = "needs a browser: the gate runs it in a step of its own"]
 fn without_scripts_every_page_is_read_and_every_form_is_sent() {
-    let Some(driver) = Driver::start() else {
-        println!("passed over: there is no chromedriver");
-        return;
-    };
+    let Some(driver) = driver() else { return };
     let site = Site::new();
     let browser = driver.browser(&site.desk.path("profile"), false);
     let link = first_link(&site);
@@ -251,15 +260,9 @@ fn update(site: &Site, name: &str) -> Ota {
 #[test]
 #[ignore = "needs a browser: the gate runs it in a step of its own"]
 fn a_batch_of_three_waves_is_rehearsed_paused_stopped_by_its_rule_and_resumed() {
-    let Some(driver) = Driver::start() else {
-        println!("passed over: there is no chromedriver");
-        return;
-    };
+    let Some(driver) = driver() else { return };
     let site = Site::new();
-    let browser = driver.browser(&site.desk.path("profile"), true);
-    first_start(&site, &browser);
-    product_and_devices(&site, &browser);
-    firmware(&site, &browser);
+    let browser = stocked(&site, &driver);
     let new = format!("{}/console/products/TESTPROD01/batches/new", site.url);
     browser.open(&new);
     browser.click(NEXT);

@@ -337,7 +337,7 @@ pub struct BatchProgress<'a> {
     pub reasons: Vec<ReasonView>,
     /// The commands that its state allows: `pause`, `resume`, `next`, `retry`, `cancel`.
     pub commands: Vec<&'static str>,
-    /// How many devices had ended when, at most 120 points.
+    /// The numbers of devices that had ended, over time: at most 120 points.
     pub course: &'a [Point],
 }
 
@@ -469,6 +469,11 @@ fn who(who: &Who) -> String {
     }
 }
 
+/// How many devices failed.
+fn failed(tallies: &[Tally]) -> u64 {
+    tallies.iter().map(|tally| tally.counts(0).failed).fold(0, u64::saturating_add)
+}
+
 /// How many devices failed for each reason.
 fn reasons(lines: &[Line]) -> BTreeMap<(i64, String), u64> {
     let mut reasons: BTreeMap<(i64, String), u64> = BTreeMap::new();
@@ -518,8 +523,7 @@ impl<'a> BatchProgress<'a> {
         tallies: &[Tally],
         now: Instant,
     ) -> Self {
-        let failed = tallies.iter().map(|tally| tally.counts(0).failed);
-        let failed = failed.fold(0, u64::saturating_add);
+        let failed = failed(tallies);
         let read = reasons.values().copied().fold(0, u64::saturating_add);
         if failed > read {
             reasons.insert((0, "others".to_owned()), failed.saturating_sub(read));
@@ -553,8 +557,6 @@ impl<'a> BatchProgress<'a> {
             tallies.iter().map(|tally| tally.counts(0).open).fold(0, u64::saturating_add);
         let status = if all_open > 0 { Status::Pending } else { Status::Complete };
         let status: BatchStatus = batch.status([status]);
-        let failed = tallies.iter().map(|tally| tally.counts(0).failed);
-        let failed = failed.fold(0, u64::saturating_add);
         let campaign = &batch.campaign;
         let (waits, soaks_until) = match campaign.waits(now) {
             None => (None, None),
@@ -579,7 +581,7 @@ impl<'a> BatchProgress<'a> {
             ends: plan.ends.map(Instant::as_micros),
             unstoppable: open(&under_way),
             reasons: Vec::new(),
-            commands: batch.commands(status, failed),
+            commands: batch.commands(status, failed(tallies)),
             course: batch.course.points(),
         }
     }

@@ -29,9 +29,9 @@ pub(crate) const MAX_ROWS: usize = 500;
 /// # Errors
 /// [`Code::Invalid`], with the place in the body but never its content.
 pub fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    // serde takes a list for an object, by position.
+    // serde also reads a list into a struct, field by field.
     if body.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Problem::new(Code::Invalid, "the body is a list and no object"));
+        return Err(Problem::new(Code::Invalid, "the body must be a JSON object, not a list"));
     }
     serde_json::from_slice(body).map_err(|why| {
         let what = match why.classify() {

@@ -1,12 +1,12 @@
-//! How the counts of a batch went over time.
+//! The counts of a batch over time.
 
 use ota_proto::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::tally::WaveCounts;
 
-/// The devices of a batch that had ended at some times: at most [`Course::MOST`] points, whatever the
-/// batch's length. When there are more, every second point goes, and later ones are further apart.
+/// The numbers of devices of a batch that had ended, over time: at most [`Course::MOST`] points,
+/// however long the batch lasts. At this limit every second point is removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Course {
@@ -77,7 +77,7 @@ impl Course {
         self.points.push(point);
     }
 
-    /// A hundredth of the time so far, at least a second.
+    /// The minimum distance between two points in seconds: a hundredth of the time so far, at least 1.
     fn spacing(&self) -> u64 {
         self.points.last().map_or(0, |last| last.at / 100).max(1)
     }

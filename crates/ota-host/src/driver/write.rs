@@ -3,8 +3,8 @@
 /// Writes `Driver` for a runtime into an adapter's module: `ota_host::driver!(Runtime);`
 ///
 /// Each method is shown on the adapter's own page. A method passes its arguments on to
-/// [`Driver`](crate::Driver), or to its [`Control`](crate::Control), and decides nothing. The adapter needs `ota-wire` among its
-/// dependencies.
+/// [`Driver`](crate::Driver) or its [`Control`](crate::Control) and decides nothing. The adapter needs
+/// `ota-wire` among its dependencies.
 #[macro_export]
 macro_rules! driver {
     ($runtime:ty) => {

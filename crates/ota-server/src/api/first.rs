@@ -63,7 +63,7 @@ pub(crate) fn first_key(
 /// # Errors
 /// [`KeyError`].
 pub fn admin_link(data: &Path) -> Result<String, KeyError> {
-    let path = data.join("master.key");
+    let path = DataFolder::master_key_in(data);
     let ring = Ring::read(&path).map_err(KeyError::Key)?;
     let key = ring.as_ref().and_then(|ring| ring.link_keys().next());
     let key = key.ok_or(KeyError::Unfit { path, why: "there is no such file" })?;

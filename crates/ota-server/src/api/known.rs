@@ -74,8 +74,7 @@ impl Known {
         }
     }
 
-    /// Replaces the master keys. The present ones must be among them, because rows in memory are sealed
-    /// under these.
+    /// Replaces the master keys. They must include the present ones, which seal the rows in memory.
     pub(super) fn set_ring(&self, keys: Keys) {
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
@@ -89,8 +88,8 @@ impl Known {
         Ok(())
     }
 
-    fn ring(&self) -> Keys {
-        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn ring(&self) -> RwLockReadGuard<'_, Keys> {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The keys that sign links of admins.

@@ -384,10 +384,7 @@ impl Api {
         headers: HeaderMap,
         body: Body,
     ) -> Result<Value, Problem> {
-        let unknown = |_| Problem::new(Code::UnknownPath, "there is nothing at this path");
-        let uri = Uri::try_from(target).map_err(unknown)?;
-        let call = api::find(method, uri.path())?;
-        Ok(self.run(who, call, uri, headers, body).await?.value())
+        Ok(self.reply(who, (method, target), headers, body).await?.value())
     }
 
     /// Carries out a call whose answer a browser stores as a file.
@@ -397,10 +394,21 @@ impl Api {
         target: &str,
         headers: HeaderMap,
     ) -> Result<Response, Problem> {
+        let reply = self.reply(who, ("GET", target), headers, Body::empty());
+        Ok(reply.await?.into_response())
+    }
+
+    async fn reply(
+        &self,
+        who: (Ticket, Caller),
+        (method, target): (&str, &str),
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Reply, Problem> {
         let unknown = |_| Problem::new(Code::UnknownPath, "there is nothing at this path");
         let uri = Uri::try_from(target).map_err(unknown)?;
-        let call = api::find("GET", uri.path())?;
-        Ok(self.run(who, call, uri, headers, Body::empty()).await?.into_response())
+        let call = api::find(method, uri.path())?;
+        self.run(who, call, uri, headers, body).await
     }
 
     async fn dispatch(&self, asked: Asked) -> Result<Reply, Problem> {

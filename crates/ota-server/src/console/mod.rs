@@ -101,15 +101,13 @@ async fn respond(
 }
 
 async fn get(cx: &mut Cx, route: &Route) -> Result<Response, Problem> {
-    if let Route::Live(product, batch) = route {
-        return live::follow(cx, product, batch).await;
-    }
-    if let Route::Results(product, batch) = route {
-        return pages::results(cx, product, batch).await;
-    }
-    match pages::show(cx, route).await? {
-        Next::Page(title, page) => Ok(cx.page(StatusCode::OK, &title, &page)),
-        Next::To(path) => Ok(cx.redirect(&path)),
+    match route {
+        Route::Live(product, batch) => live::follow(cx, product, batch).await,
+        Route::Results(product, batch) => pages::results(cx, product, batch).await,
+        route => match pages::show(cx, route).await? {
+            Next::Page(title, page) => Ok(cx.page(StatusCode::OK, &title, &page)),
+            Next::To(path) => Ok(cx.redirect(&path)),
+        },
     }
 }
 

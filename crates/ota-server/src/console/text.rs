@@ -337,7 +337,7 @@ texts! {
     BeginAgainSure: "Yes, begin a new batch.", "是的，新建批次。";
     StoppedByRule: "Its stop rule has stopped this batch. Read why devices failed, then resume or cancel it.", "停止规则已停止此批次。请查看失败原因，然后继续或取消。";
     OverTime: "Over time", "随时间变化";
-    CourseLabel: "{} from the start to the last change. Of {} devices, updated ones grow from below and failed ones from above.", "从开始到最近一次变化共 {}。共 {} 台设备：成功的自下而上，失败的自上而下。";
+    CourseLabel: "The first {} (hours, minutes, seconds) of {} devices: updated from below, failed from above.", "最初的 {}（时、分、秒），共 {} 台设备：成功的自下而上，失败的自上而下。";
     Results: "Results as CSV", "结果（CSV）";
     Pause: "Pause", "暂停";
     Resume: "Resume", "继续";

@@ -1,13 +1,10 @@
 //! Times for people: UTC.
 
-use ota_cloud::calendar::day;
+use ota_cloud::calendar::date_time;
 
 /// Microseconds since 1970 as a date and a time.
 pub(super) fn utc(micros: u64) -> String {
-    let seconds = micros / 1_000_000;
-    let (day, rest) = (day(seconds), seconds % 86_400);
-    let (hour, minute, second) = (rest / 3_600, rest % 3_600 / 60, rest % 60);
-    format!("{day} {hour:02}:{minute:02}:{second:02}")
+    date_time(micros / 1_000_000).replace('T', " ").replace('Z', "")
 }
 
 /// Seconds as hours, minutes and seconds: `1:05:00`.

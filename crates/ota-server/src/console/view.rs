@@ -170,18 +170,20 @@ pub(super) fn form(cx: &Cx, what: &str, content: &Markup) -> Markup {
     }
 }
 
-/// The fields that every form has.
+/// The fields that every form has. A form that is sent twice is one call.
 pub(super) fn hidden(cx: &Cx, what: &str) -> Markup {
     let once: [u8; 16] = random().unwrap_or_default();
     let once: String = once.iter().map(|byte| format!("{byte:02x}")).collect();
-    hidden_once(cx, what, &once)
+    html! {
+        (hidden_repeatable(cx, what))
+        input type="hidden" name="once" value=(once);
+    }
 }
 
-/// The same with this name of the call; empty for none.
-pub(super) fn hidden_once(cx: &Cx, what: &str, once: &str) -> Markup {
+/// The same for a form that is a new call each time, and whose fields are always the same.
+pub(super) fn hidden_repeatable(cx: &Cx, what: &str) -> Markup {
     html! {
         input type="hidden" name="token" value=(cx.token());
-        input type="hidden" name="once" value=(once);
         input type="hidden" name="do" value=(what);
     }
 }

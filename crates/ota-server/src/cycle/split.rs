@@ -40,7 +40,7 @@ impl<S: Store> Engine<S> {
             }
         }
         if after.is_none() {
-            // Later ones are in the present form: a start changes nothing of a store without batches.
+            // Later batches are in the present form. A start does not change a store without batches.
             return Ok(());
         }
         let counts = BTreeMap::from([(DONE.to_owned(), 1)]);

@@ -49,12 +49,10 @@ const PIECE: usize = 100;
 /// all of them. A device that is removed meanwhile fails in its row.
 pub(super) async fn all_known(api: &Api, grant: &Grant, names: &[String]) -> Result<(), Problem> {
     for (piece, some) in names.chunks(PIECE).enumerate() {
-        let (grant, some) = (grant.clone(), some.to_vec());
+        let (product, some) = (grant.product().to_owned(), some.to_vec());
         let missing = api.read(move |read| {
             for (at, name) in some.iter().enumerate() {
-                let key = grant.device(name).ok();
-                let key = key.map(|of| DeviceKey::new(of.product_id(), of.device_name()));
-                if key.map(|key| read.device(&key)).transpose()?.flatten().is_none() {
+                if !is_known(read, &product, name)? {
                     return Ok(Some(at));
                 }
             }
@@ -69,6 +67,11 @@ pub(super) async fn all_known(api: &Api, grant: &Grant, names: &[String]) -> Res
         }
     }
     Ok(())
+}
+
+/// Whether the product has this device.
+fn is_known(read: &dyn Read, product: &str, name: &str) -> Result<bool, StoreError> {
+    Ok(read.device(&DeviceKey::new(product, name))?.is_some())
 }
 
 /// Assigns a number to a batch, and adds its row to a commit. The caller notes the batch

@@ -10,6 +10,7 @@ use ota_cloud::api::{
     Problem,
 };
 use ota_cloud::batch::{Batch, BatchStatus};
+use ota_cloud::campaign::CampaignPlan;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -44,13 +45,23 @@ pub(super) async fn planned(api: &Api, asked: &Asked) -> Result<Batch, Problem> 
         // A choice of a later ota-cloud.
         _ => {}
     }
+    arrange(api, asked, &mut batch, plan).await?;
+    Ok(batch)
+}
+
+/// Gives the devices of a batch to the waves of a plan.
+async fn arrange(
+    api: &Api,
+    asked: &Asked,
+    batch: &mut Batch,
+    plan: CampaignPlan,
+) -> Result<(), Problem> {
     let tags = if plan.needs_tags() {
         walk_of(api, asked)?.tags(&batch.product, &batch.waiting).await?
     } else {
         BTreeMap::new()
     };
-    batch.arrange(plan, &tags)?;
-    Ok(batch)
+    batch.arrange(plan, &tags)
 }
 
 pub(in crate::api) async fn start(api: &Api, asked: Asked) -> Result<Reply, Problem> {
@@ -65,15 +76,11 @@ pub(in crate::api) async fn again(api: &Api, asked: Asked) -> Result<Reply, Prob
     let old = named(api, &asked).await?;
     let devices = walk.entries(&old, 0..old.all, |_| true).await?;
     let names = devices.into_iter().map(|(at, entry)| (at, entry.name));
-    let known = walk.known(asked.grant.product(), names.collect()).await?;
+    let known = walk.known(names.collect()).await?;
+    drop(walk);
     let (mut batch, plan) = old.again(known)?;
     change.change(&mut batch);
-    let tags = if plan.needs_tags() {
-        walk.tags(&batch.product, &batch.waiting).await?
-    } else {
-        BTreeMap::new()
-    };
-    batch.arrange(plan, &tags)?;
+    arrange(api, &asked, &mut batch, plan).await?;
     begin(api, asked, batch).await
 }
 
@@ -145,8 +152,8 @@ pub(in crate::api) async fn devices(api: &Api, asked: Asked) -> Result<Reply, Pr
     Ok(Reply::json(200, &json!({ "devices": views, "next": next })))
 }
 
-/// The results of all devices as a table, which is read while it is sent. A table that cannot be read
-/// to its end is broken off, and so is that of a client that reads nothing for too long.
+/// Sends the results of all devices as a table, and reads them meanwhile. It ends early if a row cannot
+/// be read, or if the client reads nothing for too long.
 pub(in crate::api) async fn results(api: &Api, asked: Asked) -> Result<Reply, Problem> {
     let mut walk = walk_of(api, &asked)?;
     let batch = named(api, &asked).await?;

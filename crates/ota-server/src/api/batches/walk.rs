@@ -11,6 +11,7 @@ use ota_cloud::{Device, EventKind, Status, Task};
 use ota_proto::Instant;
 use ota_store::{DeviceKey, EventQuery, Filter, Kind, Query, Read, StoreError};
 
+use super::is_known;
 use crate::api::Api;
 use crate::api::limits::Place;
 use crate::batches::{Pages, read_batch};
@@ -116,25 +117,25 @@ impl Walk {
         Ok(Self { api, product, left: MOST, after: None, _place: place })
     }
 
-    /// Begins the budget anew, for a call whose answer is sent in pieces.
+    /// Restores the budget, for a call whose answer is sent in pieces.
     pub(in crate::api) fn renew(&mut self) {
         self.left = MOST;
     }
 
-    /// Those of these devices that exist.
+    /// The devices of these that exist.
     pub(in crate::api) async fn known(
         &mut self,
-        product: &str,
         names: Vec<(usize, String)>,
     ) -> Result<Vec<(usize, String)>, Problem> {
         let mut known = Vec::with_capacity(names.len());
         for some in names.chunks(PIECE) {
-            let (product, some) = (product.to_owned(), some.to_vec());
+            let (product, some) = (self.product.clone(), some.to_vec());
             let piece = self.api.walk(move |read| {
                 let mut there = Vec::with_capacity(some.len());
                 for (at, name) in some {
-                    let row = read.device(&DeviceKey::new(product.clone(), name.clone()))?;
-                    there.extend(row.map(|_| (at, name)));
+                    if is_known(read, &product, &name)? {
+                        there.push((at, name));
+                    }
                 }
                 Ok(there)
             });

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::super::Shown;
 use super::super::cx::{Cx, Next};
 use super::super::text::T;
+use super::super::time::span;
 use super::super::view::{self, number, of_product, rows, text};
 use super::{is_sure, unknown_action};
 
@@ -53,14 +54,14 @@ pub(super) async fn list(cx: &Cx, product: &str) -> Shown {
 }
 
 pub(super) async fn show(cx: &Cx, product: &str, batch: &str) -> Shown {
-    let part = live(cx, product, batch).await?;
+    let answer = cx.get(&format!("{}/{}", path(product), encode(batch))).await?;
+    let part = progress(cx, product, batch, &answer).await?;
     let after = cx.query.some("after").map(|after| format!("?after={}", encode(after)));
     let stream = format!("{}/live{}", cx.path, after.unwrap_or_default());
     let page = html! {
         (view::product_menu(cx, product))
         @if cx.may(Right::Operate, Some(product)) {
-            @let now = cx.get(&format!("{}/{}", path(product), encode(batch))).await?;
-            @if allows(&now, "cancel") {
+            @if allows(&answer, "cancel") {
                 (view::danger(cx, "cancel", T::CancelBatch, Some(T::CancelBatchHint), T::CancelBatchSure))
             }
             (view::danger(cx, "clone", T::BeginAgain, Some(T::BeginAgainHint), T::BeginAgainSure))
@@ -86,6 +87,10 @@ pub(in super::super) async fn results(
 /// The part of the page that follows the batch.
 pub(in super::super) async fn live(cx: &Cx, product: &str, batch: &str) -> Result<Markup, Problem> {
     let answer = cx.get(&format!("{}/{}", path(product), encode(batch))).await?;
+    progress(cx, product, batch, &answer).await
+}
+
+async fn progress(cx: &Cx, product: &str, batch: &str, answer: &Value) -> Result<Markup, Problem> {
     let counts = answer.get("counts").and_then(Value::as_object);
     let of = |class: &str| -> u64 {
         let counts = counts.into_iter().flatten();
@@ -93,42 +98,42 @@ pub(in super::super) async fn live(cx: &Cx, product: &str, batch: &str) -> Resul
             counts.filter(|(word, _)| view::named(word).map_or("rest", |(of, _)| of) == class);
         own.filter_map(|(_, count)| count.as_u64()).sum()
     };
-    let all = number(&answer, "devices").max(1);
+    let all = number(answer, "devices").max(1);
     let shares = [("good", of("good")), ("bad", of("bad")), ("run", of("run"))];
     let devices = devices(cx, product, batch).await?;
-    let failures = rows(&answer, "reasons").iter();
+    let failures = rows(answer, "reasons").iter();
     let failures: Vec<Vec<Markup>> = failures
         .map(|why| vec![html! { (text(why, "text")) }, html! { (number(why, "devices")) }])
         .collect();
     Ok(html! {
-        @if cx.may(Right::Operate, Some(product)) { (actions(cx, product, &answer)) }
+        @if cx.may(Right::Operate, Some(product)) { (actions(cx, product, answer)) }
         p.bar {
-            (view::status(cx, text(&answer, "status")))
-            (cx.t(T::Target)) ": " strong { (text(&answer, "version")) }
-            span.soft { (view::at(number(&answer, "made"))) }
+            (view::status(cx, text(answer, "status")))
+            (cx.t(T::Target)) ": " strong { (text(answer, "version")) }
+            span.soft { (view::at(number(answer, "made"))) }
         }
-        @if text(&answer, "why") == "stop-rule" {
+        @if text(answer, "why") == "stop-rule" {
             p.problem { (cx.t(T::StoppedByRule)) }
         }
-        @let begun = number(&answer, "unstoppable");
+        @let begun = number(answer, "unstoppable");
         @if begun > 0 { p.soft { (cx.fill(T::Unstoppable, &[&begun.to_string()])) } }
         (chart(&shares, all))
         ul.numbers {
-            li.rest { b { (number(&answer, "devices")) } (cx.t(T::Total)) }
+            li.rest { b { (number(answer, "devices")) } (cx.t(T::Total)) }
             li.good { b { (of("good")) } (cx.t(T::Updated)) }
             li.run { b { (of("run")) } (cx.t(T::Running)) }
             li.bad { b { (of("bad")) } (cx.t(T::FailedCount)) }
             li.rest { b { (of("rest")) } (cx.t(T::Waiting)) }
         }
-        @if rows(&answer, "course").len() > 1 { (course(cx, &answer)) }
+        @if rows(answer, "course").len() > 1 { (course(cx, answer)) }
         @if !failures.is_empty() {
             section {
                 h2 { (cx.t(T::FailuresByReason)) }
                 (view::table(cx, &[T::Reason, T::Times], &failures))
             }
         }
-        @if rows(&answer, "waves").len() > 1 {
-            section { h2 { (cx.t(T::Waves)) } (waves(cx, &answer)) }
+        @if rows(answer, "waves").len() > 1 {
+            section { h2 { (cx.t(T::Waves)) } (waves(cx, answer)) }
         }
         section { h2 { (cx.t(T::Devices)) } (devices) }
     })
@@ -155,8 +160,8 @@ fn chart(shares: &[(&str, u64)], all: u64) -> Markup {
     }
 }
 
-/// The devices that have ended, over time: what has succeeded from the ground up, what has failed from
-/// the top down, in a field of 1,000 by 200.
+/// The numbers of devices that had ended, over time, in a field of 1,000 by 200: successes from below,
+/// failures from above.
 fn course(cx: &Cx, answer: &Value) -> Markup {
     let points = rows(answer, "course");
     let end = points.last().map_or(1, |last| number(last, "at")).max(1);
@@ -170,25 +175,17 @@ fn course(cx: &Cx, answer: &Value) -> Markup {
         }
         path + &format!("V{} Z", y(0))
     };
+    let label = cx.fill(T::CourseLabel, &[&span(end), &all.to_string()]);
     html! {
         section {
             h2 { (cx.t(T::OverTime)) }
             svg.course viewBox="0 0 1000 200" preserveAspectRatio="none" role="img"
-                aria-label=(cx.fill(T::CourseLabel, &[&lasted(end), &all.to_string()])) {
+                aria-label=(label) {
                 path.c-good d=(line("succeeded", &|height| 200_u64.saturating_sub(height))) {}
                 path.c-bad d=(line("failed", &|height| height)) {}
             }
-            p.soft { (cx.fill(T::CourseLabel, &[&lasted(end), &all.to_string()])) }
+            p.soft { (label) }
         }
-    }
-}
-
-/// A time in its two largest units.
-fn lasted(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
     }
 }
 
@@ -209,16 +206,15 @@ fn waves(cx: &Cx, answer: &Value) -> Markup {
     view::table(cx, &heads, &lines.collect::<Vec<_>>())
 }
 
-/// What a person may do with a batch in its present state. The buttons are the same until that
-/// changes, so that a live page is not sent again for them; no name makes two calls one, because the
-/// revision refuses what comes too late, and a pause is never too late.
+/// The commands for a batch in its present state. A live page is not sent again for them, because its
+/// forms are always the same. The revision refuses a command that comes too late; a pause never does.
 fn actions(cx: &Cx, product: &str, answer: &Value) -> Markup {
     let (batch, rev) = (number(answer, "batch"), number(answer, "rev"));
     let page = of_product(product, &format!("/batches/{batch}"));
     let action = |what: &str, label: T| {
         html! {
             form.inline method="post" action=(page) {
-                (view::hidden_once(cx, what, ""))
+                (view::hidden_repeatable(cx, what))
                 input type="hidden" name="rev" value=(rev);
                 button class={ "of-" (what) } type="submit" { (cx.t(label)) }
             }
