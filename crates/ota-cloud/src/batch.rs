@@ -635,7 +635,7 @@ impl Batch {
         scale: Scale,
     ) -> CampaignChange {
         let change = self.campaign.apply(now, input, counts, scale);
-        let point = Point::of(now, self.made, counts);
+        let point = Point::of(now, counts);
         self.course.note(point, self.campaign.state() != CampaignState::Running);
         match change.moved {
             Some(CampaignState::Closed(CloseReason::Ended)) => {

@@ -16,7 +16,7 @@ pub struct Course {
 /// How many devices had ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Point {
-    /// Seconds since the batch was made.
+    /// The time, in microseconds since 1970.
     pub at: u64,
     /// Devices that run the new version.
     pub succeeded: u64,
@@ -24,13 +24,15 @@ pub struct Point {
     pub failed: u64,
 }
 
+const SECOND: u64 = 1_000_000;
+
 impl Point {
-    /// The present point of a batch that was made at this time, in microseconds since 1970.
+    /// The present point of a batch with these counts.
     #[must_use]
-    pub fn of(now: Instant, made: u64, counts: &[WaveCounts]) -> Self {
+    pub fn of(now: Instant, counts: &[WaveCounts]) -> Self {
         let sum = |of: fn(&WaveCounts) -> u64| counts.iter().map(of).fold(0, u64::saturating_add);
         Self {
-            at: now.as_micros().saturating_sub(made) / 1_000_000,
+            at: now.as_micros(),
             succeeded: sum(|wave| wave.succeeded),
             failed: sum(|wave| wave.failed),
         }
@@ -77,31 +79,34 @@ impl Course {
         self.points.push(point);
     }
 
-    /// The minimum distance between two points in seconds: a hundredth of the time so far, at least 1.
+    /// The minimum distance between two points in microseconds: a hundredth of the time so far, at least
+    /// a second.
     fn spacing(&self) -> u64 {
-        self.points.last().map_or(0, |last| last.at / 100).max(1)
+        let [first, .., last] = self.points.as_slice() else { return SECOND };
+        (last.at.saturating_sub(first.at) / 100).max(SECOND)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Course, Point};
+    use super::{Course, Point, SECOND};
 
     #[test]
     fn a_course_is_short_and_has_its_first_and_its_last_point() {
         for length in [1, 10, 1_000, 100_000] {
             let mut course = Course::default();
-            for at in 0..length {
-                course.note(Point { at, succeeded: at, failed: at / 10 }, at + 1 == length);
+            for n in 0..length {
+                let point = Point { at: n * SECOND, succeeded: n, failed: n / 10 };
+                course.note(point, n + 1 == length);
             }
             let points = course.points();
             assert!(points.len() <= Course::MOST && points[0].at == 0);
-            assert_eq!(points.last().unwrap().at, length - 1);
+            assert_eq!(points.last().unwrap().at, (length - 1) * SECOND);
             assert!(points.windows(2).all(|two| two[0].at < two[1].at));
             // Nothing is said where nothing changes.
             let before = course.clone();
             let last = *points.last().unwrap();
-            course.note(Point { at: last.at + 1_000, ..last }, true);
+            course.note(Point { at: last.at + 1_000 * SECOND, ..last }, true);
             assert_eq!(course, before);
         }
     }

@@ -40,7 +40,6 @@ struct Live {
     version: String,
     campaign: Campaign,
     course: Course,
-    made: u64,
     tallies: Vec<Tally>,
     waiting: Vec<u64>,
     /// Whether a step of it has something to do now.
@@ -246,7 +245,7 @@ impl<S: Store> Engine<S> {
         let mut campaign = live.campaign.clone();
         let counts = live.counts();
         let change = campaign.apply(now, CampaignInput::Tick, &counts, scale);
-        let point = Point::of(now, live.made, &counts);
+        let point = Point::of(now, &counts);
         let moves = live.course.takes(point, campaign.state() != CampaignState::Running);
         // What it decides must be in its row, for example since when a gate is reached.
         live.due = live.busy || change.admit > 0 || campaign != live.campaign || moves;
@@ -269,7 +268,6 @@ fn live_of(batch: &Batch, tallies: Vec<Tally>) -> Live {
         version: batch.version.clone(),
         campaign: batch.campaign.clone(),
         course: batch.course.clone(),
-        made: batch.made,
         waiting: batch.waiting_by_wave(),
         tallies,
         due: false,

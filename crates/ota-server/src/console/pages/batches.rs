@@ -164,9 +164,14 @@ fn chart(shares: &[(&str, u64)], all: u64) -> Markup {
 /// failures from above.
 fn course(cx: &Cx, answer: &Value) -> Markup {
     let points = rows(answer, "course");
-    let end = points.last().map_or(1, |last| number(last, "at")).max(1);
+    let at = |point: Option<&Value>| point.map_or(0, |point| number(point, "at"));
+    let begin = at(points.first());
+    let lasts = at(points.last()).saturating_sub(begin);
     let all = number(answer, "devices").max(1);
-    let x = |point: &Value| number(point, "at").saturating_mul(1_000).checked_div(end).unwrap_or(0);
+    let x = |point: &Value| {
+        let since = at(Some(point)).saturating_sub(begin);
+        since.saturating_mul(1_000).checked_div(lasts).unwrap_or(0)
+    };
     let share = |count: u64| count.saturating_mul(200).checked_div(all).unwrap_or(0).min(200);
     let line = |of: &str, y: &dyn Fn(u64) -> u64| -> String {
         let mut path = format!("M0 {} ", y(0));
@@ -175,7 +180,7 @@ fn course(cx: &Cx, answer: &Value) -> Markup {
         }
         path + &format!("V{} Z", y(0))
     };
-    let label = cx.fill(T::CourseLabel, &[&span(end), &all.to_string()]);
+    let label = cx.fill(T::CourseLabel, &[&span(lasts / 1_000_000), &all.to_string()]);
     html! {
         section {
             h2 { (cx.t(T::OverTime)) }
