@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{size, span};
+use crate::span;
 use clap::{Args, Parser, Subcommand};
 use ota_agent::args::Agent;
 use ota_cloud::api::hook::Net;
 
+mod demo;
 mod remote;
 
+pub(crate) use demo::Demo;
 pub(crate) use remote::{
     BatchAct, BatchCommand, BatchStart, DeviceCommand, Events, Export, FirmwareAdd,
     FirmwareCommand, Import, ModuleCommand, ProductCommand, Registration, Remote, TaskCommand,
@@ -226,49 +228,6 @@ pub(crate) struct Faults {
     /// Prints one JSON object per line.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-const DEMO: &str = "\
-Example:
-  ota demo --size 1MiB --fast
-  ota demo --fast --fault truncate --fault lost-ack
-
-A device at version 0.1.0 connects with real credentials, gets an offer of 1.0.0, downloads, verifies
-and installs it, restarts from the same data folder and reports 1.0.0. It uses loopback ports that the
-system chooses, and a temporary folder that is removed at the end.
-The platform allows one connection in 5 s, so the device waits that long before its second one;
-otherwise the cloud would refuse it. The delay of 0 to 5 s before a real device's first connection
-is left out. Ends with 0 only if the cloud has recorded that the device proved the new version,
-and the slot contains the firmware's bytes.
-
---fault injects a fault; `ota cloud faults` lists them. The demo then runs until the device has
-finished: with 0 if the update is proved anyway; with 4 if it failed, with the code and text of the
-cloud's record on standard error; with 3 if the offer was withdrawn. An idle device then reports every
-minute instead of every day. Some faults take minutes with the platform's times; --fast divides all
-times of the device by twenty.";
-
-#[derive(Debug, Args)]
-#[command(after_help = DEMO)]
-pub(crate) struct Demo {
-    /// The size of the firmware: 8MiB, 512KiB, 100000.
-    #[arg(long, default_value = "8MiB", value_parser = size::parse)]
-    pub(crate) size: u64,
-    /// Prints one JSON object per line: every message in both directions and every state; the last one
-    /// is a summary.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// The seed of the firmware's bytes and of all random numbers.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub(crate) seed: u64,
-    /// Injects this fault; may be repeated.
-    #[arg(long = "fault", value_name = "NAME")]
-    pub(crate) faults: Vec<String>,
-    /// Leaves out the platform's 5 s between connections.
-    #[arg(long)]
-    pub(crate) fast: bool,
-    /// Shows URLs with their signatures.
-    #[arg(long)]
-    pub(crate) show_secrets: bool,
 }
 
 const REPLAY: &str = "\

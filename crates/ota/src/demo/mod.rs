@@ -1,5 +1,6 @@
 //! `ota demo`: a whole update in one process.
 
+mod fleet;
 mod verdict;
 
 use std::time::Duration;
@@ -40,8 +41,11 @@ const DESCRIPTORS: usize = 48;
 
 /// Runs the demo.
 pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
-    if args.size == 0 {
+    if args.size() == 0 {
         return Err(Failure::usage("--size: a firmware has at least one byte"));
+    }
+    if let Some(devices) = args.fleet {
+        return fleet::run(args, devices);
     }
     open_files::try_some(DESCRIPTORS)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -73,9 +77,9 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
 /// many attempts, each as slow as the slowest server.
 fn patience(args: &Demo) -> Duration {
     if args.faults.is_empty() {
-        return Duration::from_secs(60 + (args.size >> 20));
+        return Duration::from_secs(60 + (args.size() >> 20));
     }
-    Duration::from_secs(900 + (args.size >> 10))
+    Duration::from_secs(900 + (args.size() >> 10))
 }
 
 /// The demo's device, which asks for no consent.
@@ -104,7 +108,7 @@ fn setup(args: &Demo, account: Account, spacing: Duration) -> Setup {
 
 async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
     let mut printer = Printer::new(args.json, args.show_secrets, true);
-    let firmware = firmware(args.seed, args.size)?;
+    let firmware = firmware(args.seed, args.size())?;
     let identity = Identity::new("DEMOPROD01", "device-1").map_err(unexpected)?;
     let secret = secret(args.seed)?;
     let spacing = if args.fast { Duration::ZERO } else { SPACING };
@@ -134,7 +138,7 @@ async fn play(args: &Demo, folder: &TempDir) -> Result<(), Failure> {
     let board = MemorySwitch::default();
     let ending = loop {
         let mut life = Life::boot(&setup, folder, &board, clock, &printer)?;
-        let ending = life.live(&mut printer, &mut log, args.size).await?;
+        let ending = life.live(&mut printer, &mut log, args.size()).await?;
         let connected = life.end().await;
         if ending != Ending::Restart {
             break ending;

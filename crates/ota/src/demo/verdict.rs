@@ -100,7 +100,7 @@ pub(super) async fn withdrawn(cloud: &Handle, device: &Identity) -> Result<Failu
 pub(super) fn summary(args: &Demo, printer: &Printer, at: Instant, verdict: &Verdict) {
     let Verdict { messages, checkpoints, sessions } = *verdict;
     let seconds = at.since(Instant::ZERO).as_secs_f64();
-    let (size, seed) = (args.size, args.seed);
+    let (size, seed) = (args.size(), args.seed);
     if args.json {
         print::out(&format!(
             "{{\"result\":\"proved\",\"version\":\"{NEW}\",\"claimed\":true,\"proved\":true,\

@@ -65,7 +65,7 @@ pub(crate) struct Client {
 }
 
 /// A body to send.
-enum Sent<'a> {
+pub(crate) enum Sent<'a> {
     Nothing,
     Bytes(&'static str, &'a [u8]),
     Stream(&'a mut dyn Read, u64),
@@ -123,11 +123,11 @@ impl Client {
         Ok(Self { agent, base, key: key(args)?, json: args.json, heard: Cell::new(false) })
     }
 
-    fn get(&self, path: &str) -> Result<Value, Failure> {
+    pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
         self.call("GET", path, Sent::Nothing)
     }
 
-    fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         self.call("POST", path, Sent::Bytes("application/json", body.to_string().as_bytes()))
     }
 
@@ -139,7 +139,7 @@ impl Client {
         self.call("DELETE", path, Sent::Nothing)
     }
 
-    fn call(&self, method: &str, path: &str, body: Sent<'_>) -> Result<Value, Failure> {
+    pub(crate) fn call(&self, method: &str, path: &str, body: Sent<'_>) -> Result<Value, Failure> {
         self.ask(method, path, body, None)?.json()
     }
 
