@@ -110,6 +110,16 @@ fn an_interrupted_fleet_says_so_and_leaves_nothing() {
 }
 
 #[test]
+#[ignore = "takes seconds of real time: the gate runs it in a step of its own"]
+fn two_hundred_devices_with_the_platforms_times_end_soon() {
+    let end = Ota::start(["demo", "--fleet", "200", "--json"]).end().expect(0);
+    let summary = json(end.out.last().unwrap());
+    assert_eq!(["done", "failed"].map(|key| number(&summary, key)), [194, 6]);
+    let seconds = summary["seconds"].as_f64().unwrap();
+    assert!((5.0..20.0).contains(&seconds), "{summary}");
+}
+
+#[test]
 fn what_cannot_be_is_said() {
     for (args, words) in [
         ("--fleet 0", "1..=1000"),

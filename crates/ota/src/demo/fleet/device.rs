@@ -231,8 +231,8 @@ impl Life {
                 None => std::future::pending().await,
             }
         };
-        let (broker, store) =
-            (interest(&mut self.engine, &self.broker), { interest(&mut self.engine, &self.store) });
+        let broker = interest(&mut self.engine, &self.broker);
+        let store = interest(&mut self.engine, &self.store);
         tokio::select! {
             () = ready(&self.broker, broker) => exchange(&mut self.engine, &self.broker, self.clock),
             () = ready(&self.store, store) => exchange(&mut self.engine, &self.store, self.clock),
