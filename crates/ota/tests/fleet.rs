@@ -6,6 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 use common::{Ota, PATIENCE, json};
 use serde_json::Value;
@@ -53,6 +54,28 @@ fn without_a_terminal_people_get_lines_and_no_escapes() {
         let last = waves_of.filter_map(|line| line["wave"].as_u64()).max();
         assert_eq!(last, Some(waves));
     }
+}
+
+#[test]
+fn a_terminal_shows_bars_that_are_drawn_again() {
+    let program = env!("CARGO_BIN_EXE_ota");
+    let command = format!("stty cols 80 rows 24; {program} demo --fleet 20 --fail 20 --fast");
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).env("TERM", "xterm");
+    script.stdin(Stdio::null()).stdout(Stdio::piped());
+    let Ok(child) = common::spawn(&mut script) else {
+        eprintln!("skipped: no program here that makes a terminal");
+        return;
+    };
+    let end = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&end.stdout).into_owned();
+    assert_eq!(end.status.code(), Some(0), "{text}");
+    let last = text.rfind("wave 1 [").unwrap();
+    let (drawn, last) = text.split_at(last);
+    // Over the bars before.
+    assert!(drawn.contains("wave 3 [") && drawn.contains("\u{1b}[2K"), "{text:?}");
+    assert!(last.contains("wave 3 [=") && last.contains("ended: 20 devices: 16 done"), "{text:?}");
+    assert!(!text.contains("wave 3, "), "{text:?}");
 }
 
 #[test]

@@ -48,8 +48,8 @@ pub(crate) struct Demo {
     /// Prints the link to the console of the fleet's cloud, and keeps it open until Ctrl-C.
     #[arg(long, requires = "fleet")]
     pub(crate) console: bool,
-    /// Prints one JSON object per line: every message in both directions and every state; the last one
-    /// is a summary.
+    /// Prints one JSON object per line: every message in both directions and every state, with --fleet
+    /// every change of a wave; the last one is a summary.
     #[arg(long)]
     pub(crate) json: bool,
     /// The seed of the firmware's bytes and of all random numbers.
@@ -58,7 +58,8 @@ pub(crate) struct Demo {
     /// Injects this fault; may be repeated.
     #[arg(long = "fault", value_name = "NAME")]
     pub(crate) faults: Vec<String>,
-    /// Leaves out the platform's 5 s between connections.
+    /// Leaves out the platform's 5 s between connections, and with --fleet the time of an
+    /// installation, which is 0.5 to 2.5 s.
     #[arg(long)]
     pub(crate) fast: bool,
     /// Shows URLs with their signatures.
