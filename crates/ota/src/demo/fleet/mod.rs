@@ -175,9 +175,10 @@ impl Fleet {
         let mut screen = Screen::new(&self.printer, args.json);
         let batch = loop {
             let batch = self.operator.look(&path)?;
-            screen.show(self.clock.now(), Wave::all(&batch));
-            let stopped = batch["state"] == "paused" && batch["why"] == "stop-rule";
-            if stopped || matches!(batch["status"].as_str(), Some("finished" | "cancelled")) {
+            let waves = Wave::all(&batch);
+            let is_over = is_over(&batch, &waves);
+            screen.show(self.clock.now(), waves);
+            if is_over {
                 break batch;
             }
             sleep(PAUSE).await;
@@ -207,6 +208,16 @@ impl Fleet {
             return Err(Failure::failed(text));
         }
         Ok(())
+    }
+}
+
+/// Whether nothing moves any more. The cloud reads waves and devices one after the other, so the last
+/// device may have ended between them: then the next look has both.
+fn is_over(batch: &Value, waves: &[Wave]) -> bool {
+    match (batch["state"].as_str(), batch["status"].as_str()) {
+        (Some("paused"), _) => batch["why"] == "stop-rule",
+        (_, Some("finished")) => waves.iter().all(Wave::is_over),
+        (_, status) => status == Some("cancelled"),
     }
 }
 
@@ -263,7 +274,24 @@ fn chosen(seed: u64, devices: u32, percent: u8) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_batch_is_over_when_its_waves_say_so_too() {
+        let batch = |status: &str, state: &str, why: &str, wave: &str| {
+            let waves = json!([{ "wave": 1, "state": "over" }, { "wave": 2, "state": wave }]);
+            let batch = json!({ "status": status, "state": state, "why": why, "waves": waves });
+            is_over(&batch, &Wave::all(&batch))
+        };
+        assert!(batch("finished", "closed", "", "over"));
+        assert!(!batch("finished", "closed", "", "running"));
+        assert!(!batch("running", "running", "", "over"));
+        assert!(batch("paused", "paused", "stop-rule", "running"));
+        assert!(!batch("paused", "paused", "person", "running"));
+        assert!(batch("cancelled", "closed", "", "running"));
+    }
 
     #[test]
     fn a_seed_chooses_the_same_devices_and_each_once() {

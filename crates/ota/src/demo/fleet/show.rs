@@ -45,6 +45,10 @@ impl Wave {
         waves.map(wave).collect()
     }
 
+    pub(super) fn is_over(&self) -> bool {
+        self.state == "over"
+    }
+
     fn running(&self) -> u64 {
         self.devices.saturating_sub(self.done + self.failed + self.waiting)
     }
