@@ -3,6 +3,8 @@
 //! A batch is a row, and its devices are in rows of their own, a piece of them in each, with the task
 //! that each got. The state of a task is in its device's row, where the REST API also reads it.
 
+mod joins;
+
 use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +20,8 @@ use crate::campaign::{
 use crate::device::{Device, EventKind, Finish, Status, Task, TaskId};
 use crate::error::{BadState, TaskError};
 use crate::options::TaskOptions;
+
+pub use joins::Joins;
 
 /// How the devices of a batch were selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -392,6 +396,9 @@ pub struct Batch {
     /// The next of its devices that gets another attempt, if it failed.
     #[serde(default)]
     pub retried: Option<usize>,
+    /// Which devices join it later; none without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joins: Option<Joins>,
     /// A text for people.
     #[serde(default)]
     pub comment: String,
@@ -442,6 +449,7 @@ impl Batch {
             pushed: None,
             released: 0,
             retried: None,
+            joins: None,
             comment: String::new(),
             refused: BTreeMap::new(),
         }
@@ -685,12 +693,14 @@ impl Batch {
         mut plan: CampaignPlan,
         tags: &BTreeMap<String, BTreeMap<String, String>>,
     ) -> Result<(), Problem> {
+        self.check_joins(&plan).map_err(|what| Problem::field("waves", what))?;
+        plan.joins = self.joins.is_some();
         let mut left = core::mem::take(&mut self.waiting);
         let all = left.len();
         let mut order = Vec::with_capacity(all);
         for (at, wave) in plan.waves.iter_mut().enumerate() {
             let (of, rest) = choose(&self.product, &wave.who, left, all, tags)?;
-            if of.is_empty() {
+            if of.is_empty() && !(plan.joins && wave.who == Who::Rest) {
                 let what = format!("wave {} has no device", at.saturating_add(1));
                 return Err(Problem::field("waves", what));
             }
@@ -736,6 +746,7 @@ impl Batch {
         let options = TaskOptions { from_versions: Vec::new(), ..self.options.clone() };
         let mut batch = Self::new(&self.product, &self.version, Mode::DeviceNames, options);
         batch.overrides = self.overrides;
+        batch.joins.clone_from(&self.joins);
         batch.comment.clone_from(&self.comment);
         batch.wait_for(devices.into_iter().map(|(_, name)| name).collect())?;
         Ok((batch, plan))
@@ -747,7 +758,7 @@ impl Batch {
     /// [`Code::Invalid`] for a repeated one, [`Code::TooLarge`], [`Code::UnknownDevice`] if there
     /// are none.
     pub fn wait_for(&mut self, names: Vec<String>) -> Result<(), Problem> {
-        if names.is_empty() {
+        if names.is_empty() && self.joins.is_none() {
             return Err(Problem::new(Code::UnknownDevice, "no device is meant"));
         }
         if names.len() > Self::MOST {
@@ -776,7 +787,7 @@ impl Batch {
         let bytes = if *plan == CampaignPlan::default() {
             BadState::write(&(key, action, of))?
         } else {
-            BadState::write(&(key, action, of, plan))?
+            BadState::write(&(key, action, of, plan, &self.joins))?
         };
         Ok(base16ct::lower::encode_string(&Sha256::digest(bytes)))
     }
@@ -866,6 +877,8 @@ impl Batch {
             BatchStatus::Running
         } else if self.waits() > 0 {
             BatchStatus::Creating
+        } else if self.waits_for_devices() {
+            BatchStatus::Running
         } else if devices.into_iter().all(is_over) {
             BatchStatus::Finished
         } else {

@@ -112,4 +112,4 @@ pub use device::{
 };
 pub use error::{BadState, CatalogError, CloudError, TaskError};
 pub use module::Module;
-pub use options::{Retries, Rollout, TaskOptions};
+pub use options::{Retries, Rollout, TaskOptions, offer_text};

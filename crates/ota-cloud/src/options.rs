@@ -1,11 +1,13 @@
 //! The options of tasks, and the standing rules that begin tasks.
 
 use core::time::Duration;
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::BatchRef;
-use crate::error::TaskError;
+use crate::catalog::Firmware;
+use crate::error::{CatalogError, TaskError};
 use crate::module::Module;
 
 /// The options of a task.
@@ -27,6 +29,24 @@ pub struct TaskOptions {
     /// Attempts that begin by themselves after one that failed or timed out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
+    /// A text for the device, besides that of the [firmware](crate::Firmware::user_defined):
+    /// [`offer_text`] has the form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_defined: Option<String>,
+}
+
+/// The `user_defined` of an offer, from the text of the firmware and that of the task. If both have
+/// one, it is a JSON object of both: `{"firmware":"…","task":"…"}`.
+#[must_use]
+pub fn offer_text<'a>(firmware: Option<&'a str>, task: Option<&'a str>) -> Option<Cow<'a, str>> {
+    match (firmware, task) {
+        (Some(firmware), Some(task)) if !firmware.is_empty() => {
+            let both = serde_json::json!({ "firmware": firmware, "task": task });
+            Some(Cow::Owned(both.to_string()))
+        }
+        (_, Some(task)) => Some(Cow::Borrowed(task)),
+        (_, None) => firmware.map(Cow::Borrowed),
+    }
 }
 
 /// Attempts of a task that begin by themselves. Each pause is twice the one before it, at most a
@@ -50,6 +70,16 @@ impl Retries {
 }
 
 impl TaskOptions {
+    /// Checks that the texts of the firmware and of the task fit into an offer together.
+    ///
+    /// # Errors
+    /// [`CatalogError::UserDefinedTooLong`].
+    pub fn check_text(&self, firmware: &Firmware) -> Result<(), CatalogError> {
+        let both = offer_text(firmware.user_defined.as_deref(), self.user_defined.as_deref());
+        let fits = both.is_none_or(|text| text.len() <= Firmware::MAX_USER_DEFINED);
+        if fits { Ok(()) } else { Err(CatalogError::UserDefinedTooLong) }
+    }
+
     /// Whether a device that runs this version may have such a task.
     pub(crate) fn check_source(&self, runs: Option<&str>) -> Result<(), TaskError> {
         if self.from_versions.is_empty() {

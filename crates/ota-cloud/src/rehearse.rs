@@ -155,7 +155,9 @@ impl Rehearsal<'_> {
         let mut catalog = Catalog::default();
         // An image that the catalogue refuses was never offered.
         let _ = catalog.add(self.firmware.clone(), usize::MAX);
-        let campaign = Campaign::new(self.plan.clone());
+        // It is played with the devices that there are.
+        let plan = CampaignPlan { joins: false, ..self.plan.clone() };
+        let campaign = Campaign::new(plan);
         let mut stage = Stage {
             of: self,
             catalog,

@@ -12,13 +12,14 @@ use super::firmware::{check_version, task_options};
 use super::input::{read_json, text};
 use super::problem::Problem;
 use super::view::slug;
-use crate::batch::{Batch, BatchStatus, Line, Mode};
+use crate::batch::{Batch, BatchStatus, Joins, Line, Mode};
 #[cfg(feature = "table")]
 use crate::calendar::date_time;
 use crate::campaign::{
     CampaignPlan, CampaignState, CloseReason, Gate, Hold, Pace, PauseReason, Point, Slot, StopRule,
     Tally, Waits, Wave, Who, Window,
 };
+use crate::catalog::Firmware;
 use crate::device::Status;
 use crate::options::Retries;
 #[cfg(feature = "table")]
@@ -47,6 +48,8 @@ pub struct NewBatch {
     prefix: Option<String>,
     /// All devices of the product.
     all: bool,
+    /// Devices that match later join it.
+    dynamic: bool,
     /// Its waves, in order.
     waves: Vec<NewWave>,
     /// When it begins and ends, in microseconds since 1970.
@@ -57,6 +60,8 @@ pub struct NewBatch {
     /// Attempts that begin by themselves, and the first pause in seconds.
     retries: u32,
     retry_pause: Option<u64>,
+    /// A text for the devices, in their offers.
+    user_defined: Option<String>,
     /// A text for people.
     comment: String,
 }
@@ -190,6 +195,12 @@ impl NewBatch {
         let mut options =
             task_options(&new.version, new.module, new.timeout, new.confirm, new.from_versions)?;
         options.retries = retries(new.retries, new.retry_pause)?;
+        text(
+            "user_defined",
+            new.user_defined.as_deref().unwrap_or(""),
+            Firmware::MAX_USER_DEFINED,
+        )?;
+        options.user_defined = new.user_defined.take();
         text("comment", &new.comment, BatchChange::MAX_COMMENT)?;
         let filters = new.tag.is_some() || new.prefix.is_some();
         // An empty value, for example from a script, must not select all devices.
@@ -235,8 +246,9 @@ impl NewBatch {
                 (mode, Choice::Matching(each))
             }
         };
+        let joins = joins_of(new.dynamic, &choice, &options.from_versions)?;
         let mut batch = Batch::new(product, &new.version, mode, options);
-        batch.overrides = new.overrides;
+        (batch.overrides, batch.joins) = (new.overrides, joins);
         batch.comment = new.comment;
         Ok((batch, choice, plan))
     }
@@ -248,6 +260,7 @@ impl NewBatch {
             ends: self.ends.map(Instant::from_micros),
             windows: core::mem::take(&mut self.windows),
             waves: waves.collect::<Result<_, _>>()?,
+            joins: self.dynamic,
         };
         plan.check(now).map_err(|(field, what)| Problem::field(field, what))?;
         Ok(plan)
@@ -282,6 +295,8 @@ pub struct BatchView<'a> {
     pub why: Option<&'static str>,
     /// The number of the wave whose devices start, from 1.
     pub wave: usize,
+    /// Whether devices that match later join it.
+    pub dynamic: bool,
     /// The text for people.
     pub comment: &'a str,
 }
@@ -303,6 +318,7 @@ impl<'a> BatchView<'a> {
             state: state(batch.campaign.state()),
             why: why(batch.campaign.state()),
             wave: batch.campaign.wave().saturating_add(1),
+            dynamic: batch.joins.is_some(),
             comment: &batch.comment,
         }
     }
@@ -404,6 +420,25 @@ const fn why(state: CampaignState) -> Option<&'static str> {
         CampaignState::Closed(CloseReason::Ended) => "ended",
         CampaignState::Closed(CloseReason::Cancelled) => "cancelled",
     })
+}
+
+/// Which devices join a dynamic batch later: those that its choice selects.
+fn joins_of(
+    dynamic: bool,
+    choice: &Choice,
+    from_versions: &[String],
+) -> Result<Option<Joins>, Problem> {
+    match choice {
+        _ if !dynamic => Ok(None),
+        Choice::Matching(filters) => {
+            let base = filters.first().cloned().unwrap_or_default();
+            let from_versions = from_versions.to_vec();
+            Ok(Some(Joins { from_versions, prefix: base.prefix, tag: base.tag }))
+        }
+        Choice::Names(_) => {
+            Err(Problem::field("dynamic", "it goes with `from_versions`, `tag`, `prefix` or `all`"))
+        }
+    }
 }
 
 fn retries(most: u32, pause: Option<u64>) -> Result<Option<Retries>, Problem> {

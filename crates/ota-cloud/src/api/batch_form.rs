@@ -280,6 +280,9 @@ impl Reader<'_> {
             body.insert(name.into(), self.yes(name).into());
         }
         body.extend(self.form.some("comment").map(|text| ("comment".into(), text.into())));
+        if self.form.get("whom") != "names" {
+            body.insert("dynamic".into(), self.yes("dynamic").into());
+        }
         match self.form.get("whom") {
             "names" => {
                 let names = self.names("devices");
@@ -313,6 +316,7 @@ impl Reader<'_> {
             ends: self.time("ends"),
             windows: (1..=form.windows()).filter_map(|at| self.window(at)).collect(),
             waves: (1..=form.waves()).map(|at| self.wave(at)).collect(),
+            joins: self.yes("dynamic"),
         };
         for fault in plan.faults(now) {
             let field = self.field(&plan, fault.part);

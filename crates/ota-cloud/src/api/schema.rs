@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::call::Op;
 use super::product::Registration;
 use crate::batch::Batch;
+use crate::catalog::Firmware;
 
 /// An object of a request, without further fields.
 fn taken(required: &[&str], fields: Value) -> Value {
@@ -271,6 +272,7 @@ fn batches() -> Value {
         "state",
         "why",
         "wave",
+        "dynamic",
         "comment",
     ];
     let batch = json!({
@@ -278,7 +280,8 @@ fn batches() -> Value {
         "by": one_of(&["devices", "file", "filter", "from-versions"]), "made": of("integer"),
         "cancelled": of("boolean"), "devices": of("integer"), "waiting": of("integer"),
         "rev": of("integer"), "state": one_of(&["running", "paused", "closed"]),
-        "why": or_null("string"), "wave": of("integer"), "comment": of("string"),
+        "why": or_null("string"), "wave": of("integer"), "dynamic": of("boolean"),
+        "comment": of("string"),
     });
     let mut progress = batch.clone();
     if let Value::Object(progress) = &mut progress {
@@ -336,6 +339,8 @@ fn new_batches() -> Value {
             "devices": { "type": ["array", "null"], "items": of("string"), "maxItems": Batch::MOST },
             "from_versions": { "type": "array", "items": of("string"), "maxItems": 50 },
             "tag": or_null("string"), "prefix": or_null("string"), "all": of("boolean"),
+            "dynamic": of("boolean"),
+            "user_defined": { "type": ["string", "null"], "maxLength": Firmware::MAX_USER_DEFINED },
             "waves": { "type": "array", "items": of_name("NewWave"), "maxItems": 20 },
             "starts": or_null("integer"), "ends": or_null("integer"),
             "windows": { "type": "array", "items": of_name("Window"), "maxItems": 20 },

@@ -231,6 +231,13 @@ impl Campaign {
         self.waves().saturating_sub(1)
     }
 
+    /// Devices were added to its last wave.
+    pub(crate) fn grow(&mut self, by: u64) {
+        if let Some(last) = self.plan.waves.last_mut() {
+            last.size = last.size.saturating_add(by);
+        }
+    }
+
     /// The waiting devices of each wave, if so many have started.
     #[must_use]
     pub fn waiting(&self, started: u64, all: u64) -> Vec<u64> {
@@ -342,7 +349,7 @@ impl Campaign {
                 } else {
                     CampaignState::Paused(PauseReason::StopRule)
                 };
-            } else if !again && counts.iter().all(WaveCounts::is_over) {
+            } else if !again && !self.plan.joins && counts.iter().all(WaveCounts::is_over) {
                 self.state = CampaignState::Closed(CloseReason::Complete);
             }
         }

@@ -17,6 +17,9 @@ pub struct CampaignPlan {
     pub windows: Vec<Window>,
     /// The waves, in order. None is one wave without limits.
     pub waves: Vec<Wave>,
+    /// Devices may join its last wave later: it is not complete when all its devices have ended.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub joins: bool,
 }
 
 /// One wave of a batch.

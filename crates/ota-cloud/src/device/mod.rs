@@ -14,7 +14,7 @@ use crate::campaign::{BatchRef, Slot};
 use crate::catalog::{Catalog, Firmware};
 use crate::error::{BadState, CloudError, TaskError};
 use crate::module::Module;
-use crate::options::TaskOptions;
+use crate::options::{TaskOptions, offer_text};
 use turn::Turn;
 
 pub use config::{CloudConfig, TimeoutFrom};
@@ -274,6 +274,7 @@ impl Device {
     #[must_use]
     pub fn offer(&self, now: Instant, context: &Context<'_>) -> Option<Vec<u8>> {
         let firmware = self.firmware(context)?;
+        let text = self.task.as_ref().and_then(|task| task.user_defined.as_deref());
         let CloudConfig { signer, unix_at_zero, .. } = context.config;
         let unix = unix_at_zero.saturating_add(now.as_micros() / 1_000_000);
         let url = match &firmware.url {
@@ -285,7 +286,7 @@ impl Device {
             url,
             md5sum: Some(firmware.md5),
             file_size: Some(firmware.size),
-            user_defined: firmware.user_defined.as_deref().map(Cow::Borrowed),
+            user_defined: offer_text(firmware.user_defined.as_deref(), text),
             fw_type: firmware.fw_type.as_deref().map(Cow::Borrowed),
         }))
     }

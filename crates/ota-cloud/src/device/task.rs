@@ -203,6 +203,9 @@ pub struct Task {
     /// Attempts that begin by themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
+    /// A text for the device in its offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_defined: Option<String>,
     /// No offer before this time: the pause before this attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) not_before: Option<Instant>,
@@ -266,6 +269,7 @@ impl Task {
             by_rollout: false,
             batch: None,
             retries: None,
+            user_defined: None,
             not_before: None,
             silence: Silence::None,
             again: false,

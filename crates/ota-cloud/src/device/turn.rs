@@ -547,6 +547,7 @@ impl<'a> Turn<'a> {
         let mut task = Task::new(id, module.clone(), target, timeout, self.now);
         task.by_rollout = by_rollout;
         (task.batch, task.retries) = (options.batch, options.retries);
+        task.user_defined.clone_from(&options.user_defined);
         if options.confirm {
             task.status = Status::AwaitingConfirm;
         } else if device.online {

@@ -4,6 +4,7 @@ use super::error::{ApiError, Code};
 use super::params::{Filter, Params, Psk, Take};
 use super::product::{self, Properties};
 use crate::api::Right;
+use crate::catalog::Firmware;
 
 macro_rules! actions {
     ($(
@@ -408,6 +409,7 @@ impl Action {
             end,
             retries,
             retry_minutes,
+            user_defined,
             ..
         } = self
         else {
@@ -423,7 +425,12 @@ impl Action {
         within("UpgradeMethod", *upgrade_method, 0, 1)?;
         within("TimeoutInterval", *timeout, 60, 3_600)?;
         within("OverrideMode", *override_mode, 0, 1)?;
-        need("Type", kind.is_none_or(|kind| kind == 1 || kind == 7), "1 or 7")?;
+        need("Type", kind.is_none_or(|kind| kind == 0 || kind == 1 || kind == 7), "1 or 7")?;
+        // The others name their devices.
+        need("Type", *kind != Some(7) || from.is_some(), "1 without FirmwareOriVersion")?;
+        let text = user_defined.as_ref().map_or(0, String::len);
+        let most = Firmware::MAX_USER_DEFINED;
+        need("TaskUserDefine", text <= most, "at most 1,536 bytes long")?;
         let rate = per_minute.is_none_or(|rate| u32::try_from(rate).is_ok());
         need("RateLimit", rate, "0 or more")?;
         need("StartTime", start.is_none_or(|at| at >= 0), "0 or more")?;
@@ -435,24 +442,12 @@ impl Action {
 
     /// Unsupported options of a batch are refused and never ignored. A zero means no option.
     fn refuse_later(&self) -> Result<(), ApiError> {
-        let Self::BatchUpdateFirmware { kind, delay, user_defined, .. } = self else {
-            return Ok(());
-        };
-        let signed = |number: &Option<i64>| number.is_some_and(|number| number != 0);
-        for (name, is_asked, what) in [
-            ("Type", *kind == Some(7), "a batch takes in no device later: set a standing rule"),
-            ("DelayTime", signed(delay), "its unit is not published: give StartTime"),
-            (
-                "TaskUserDefine",
-                user_defined.as_ref().is_some_and(|text| !text.is_empty()),
-                "a text for devices is the firmware's",
-            ),
-        ] {
-            if is_asked {
-                return unsupported(name, what);
+        match self {
+            Self::BatchUpdateFirmware { delay: Some(delay), .. } if *delay != 0 => {
+                unsupported("DelayTime", "its unit is not published: give StartTime")
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

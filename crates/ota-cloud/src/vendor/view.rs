@@ -75,7 +75,7 @@ pub fn task_info(batch: &Batch, status: BatchStatus) -> Value {
     json!({
         "TaskId": batch.number,
         "Status": status.number(),
-        "Type": 1,
+        "Type": if batch.joins.is_some() { 7 } else { 1 },
         "CreateTime": batch.made / SECOND,
         "CreatorNickName": "",
         "CreateUserId": 0,
@@ -103,7 +103,7 @@ pub fn task(batch: &Batch, status: BatchStatus) -> Value {
         "MaxRetryNum": retries.map_or(0, |retries| retries.most),
         "RetryInterval": retries.map_or(0, |retries| retries.pause.as_secs() / 60),
         "OverrideMode": u8::from(batch.overrides),
-        "TaskUserDefine": "",
+        "TaskUserDefine": options.user_defined.as_deref().unwrap_or(""),
         "RateLimit": rate,
         "StartTime": seconds(plan.starts),
         "EndTime": seconds(plan.ends),

@@ -436,12 +436,16 @@ fn missing_wrong_and_impossible_parameters_have_their_codes() {
         fields[name] = value;
         decode("BatchUpdateFirmware", &fields.to_string()).map(|_| ())
     };
-    assert_eq!(with("Type", json!(7)), Err(Code::UnsupportedOperation));
-    for (name, value) in [("DelayTime", json!(5)), ("TaskUserDefine", json!("text"))] {
-        assert_eq!(with(name, value), Err(Code::UnsupportedOperation), "{name}");
-        let none = if name == "TaskUserDefine" { json!("") } else { json!(0) };
-        assert_eq!(with(name, none), Ok(()), "{name}");
-    }
+    assert_eq!(with("Type", json!(7)), Err(Code::InvalidParameterValue));
+    assert_eq!(with("Type", json!(1)), Ok(()));
+    assert_eq!(with("DelayTime", json!(5)), Err(Code::UnsupportedOperation));
+    assert_eq!(with("DelayTime", json!(0)), Ok(()));
+    assert_eq!(with("TaskUserDefine", json!("text")), Ok(()));
+    assert_eq!(with("TaskUserDefine", json!("x".repeat(1_537))), Err(Code::InvalidParameterValue));
+    let by_version = json!({
+        "ProductID": "P", "FirmwareVersion": "2", "FirmwareOriVersion": "1", "Type": 7,
+    });
+    assert!(decode("BatchUpdateFirmware", &by_version.to_string()).is_ok());
     for (name, value) in [
         ("StartTime", json!("1700000000")),
         ("EndTime", json!(1_700_000_000)),

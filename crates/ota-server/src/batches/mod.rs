@@ -126,6 +126,12 @@ pub(crate) fn advance(
     };
     let before = read_batch(&item)?;
     let mut batch = before.clone();
+    let joining = cloud.joining(id, Batch::CHUNK);
+    if !joining.is_empty() {
+        join(cloud, &mut batch, &item, turn, joining)?;
+        cloud.note_batch(now, &batch, turn)?;
+        return Ok((cloud.is_batch_due(now, id), Outcome::default()));
+    }
     // What has begun goes before what begins.
     let most = if batch.is_due() { 0 } else { Batch::CHUNK };
     let change = step(cloud, now, CampaignInput::Tick, &mut batch, most)?;
@@ -151,6 +157,33 @@ pub(crate) fn advance(
     cloud.end_waiting(&batch, names);
     cloud.note_batch(now, &batch, turn)?;
     Ok((cloud.is_batch_due(now, id), outcome))
+}
+
+/// Commits the devices that join a batch. Their tasks begin in its next steps.
+fn join(
+    cloud: &mut Cloud,
+    batch: &mut Batch,
+    item: &Item,
+    turn: u64,
+    mut names: Vec<String>,
+) -> Result<(), StoreError> {
+    let asked = names.len();
+    names.truncate(batch.room(asked));
+    let (first, last) = (batch.all, batch.all.saturating_add(names.len()));
+    // The last row may have room.
+    let partial = first.checked_rem(Batch::PIECE).filter(|rest| *rest > 0);
+    let range = partial.map_or(first..first, |_| first.saturating_sub(1)..first);
+    let mut pages = Pages::read(cloud.store().read(), batch, range)?;
+    for (index, name) in (first..last).zip(&names) {
+        pages.push(index, Entry::waiting(name.clone()));
+    }
+    batch.join(names.len());
+    let mut rider = Rider::default();
+    rider.items.extend(pages.rows(batch)?);
+    rider.items.push(row(batch, (item.rev, Some(turn)))?);
+    cloud.put_rider(rider)?;
+    cloud.joined(batch, asked, &names);
+    Ok(())
 }
 
 /// Commits a step: the inputs of devices, with the row.

@@ -68,6 +68,19 @@ impl Pages {
         page.entries.get_mut(index % Batch::PIECE)
     }
 
+    /// Adds a device behind the last one, in a row of its own if the last one is full.
+    pub(crate) fn push(&mut self, index: usize, entry: Entry) {
+        if self.page(index).is_none() {
+            let at = index / Batch::PIECE;
+            self.0.push(Page { at, rev: 0, entries: Vec::new(), size: 0, is_changed: true });
+        }
+        let Some(at) = self.page(index) else { return };
+        if let Some(page) = self.0.get_mut(at) {
+            page.is_changed = true;
+            page.entries.push(entry);
+        }
+    }
+
     /// The size of the rows in bytes.
     pub(crate) fn size(&self) -> usize {
         self.0.iter().map(|page| page.size).fold(0, usize::saturating_add)

@@ -319,6 +319,8 @@ texts! {
     ByFilter: "Devices that match", "匹配条件的设备";
     ByNames: "These devices, one name per line", "以下设备，每行一个名称";
     FromVersions: "That run one of these versions, one per line", "正在运行以下版本之一，每行一个";
+    Dynamic: "Devices that match later join the batch", "以后匹配的设备也加入批次";
+    DynamicNow: "Devices that match join this batch with their next report, until it ends or is cancelled.", "匹配的设备在下次上报时加入此批次，直到批次结束或被取消。";
     Override: "Cancel open tasks of these devices first", "先取消这些设备的未完成任务";
     AskFirst: "Each device waits for a confirmation", "每台设备需要确认";
     Preview: "Preview", "预览";

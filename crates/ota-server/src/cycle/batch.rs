@@ -95,6 +95,14 @@ impl Batch {
         }
     }
 
+    /// A known device with the columns of its row.
+    pub(super) fn kept(&self, slot: usize) -> Option<&Kept> {
+        match self.found.get(slot) {
+            Some(Found::Known(of)) => Some(of.kept()),
+            _ => None,
+        }
+    }
+
     /// The known devices, each with its index.
     pub(super) fn works(&mut self) -> impl Iterator<Item = (usize, &mut Work)> {
         self.found.iter_mut().enumerate().filter_map(|(slot, found)| match found {

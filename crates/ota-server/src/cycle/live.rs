@@ -5,7 +5,7 @@
 //! That decision is written by the batch's next step; if the process ends before, the next one
 //! decides the same from the same counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ota_cloud::alert::stopped;
 use ota_cloud::batch::Batch;
@@ -40,6 +40,8 @@ struct Live {
     version: String,
     campaign: Campaign,
     course: Course,
+    /// If devices may join it.
+    door: Option<Door>,
     tallies: Vec<Tally>,
     waiting: Vec<u64>,
     /// Whether a step of it has something to do now.
@@ -51,14 +53,33 @@ struct Live {
     turn: u64,
 }
 
+/// Devices that join a batch.
+#[derive(Debug)]
+struct Door {
+    /// The batch, which decides who joins. It has no devices here.
+    batch: Box<Batch>,
+    /// The names of all its devices, also of those that are joining.
+    members: BTreeSet<String>,
+    /// Those that are joining, in the order of their reports. They are in no row yet: after a stop
+    /// they join with their next report.
+    joining: VecDeque<String>,
+}
+
+/// The most devices that are joining a batch. Another one joins with its next report.
+const MOST_JOINING: usize = 10_000;
+
 impl Live {
     fn counts(&self) -> Vec<WaveCounts> {
         let waiting = self.waiting.iter().copied().chain(std::iter::repeat(0));
         self.tallies.iter().zip(waiting).map(|(tally, waiting)| tally.counts(waiting)).collect()
     }
 
+    fn is_joined(&self) -> bool {
+        self.door.as_ref().is_some_and(|door| !door.joining.is_empty())
+    }
+
     fn is_due(&self, now: Instant) -> bool {
-        self.due || self.wake.is_some_and(|at| at <= now)
+        self.due || self.wake.is_some_and(|at| at <= now) || self.is_joined()
     }
 }
 
@@ -84,6 +105,7 @@ impl<S: Store> Engine<S> {
             let tallies = tallies(self.store.read(), &batch)?;
             self.wait_for_waves(&batch)?;
             let mut live = live_of(&batch, tallies);
+            live.door = self.door_of(&batch)?;
             live.due = true;
             // Until its first step nothing leaves that its state may forbid.
             let held = batch.campaign.hold(Instant::ZERO);
@@ -128,7 +150,9 @@ impl<S: Store> Engine<S> {
     }
 
     pub(super) fn batch_deadline(&self) -> Option<Instant> {
-        let at = |live: &Live| if live.due { Some(self.now) } else { live.wake };
+        let at = |live: &Live| {
+            if live.due || live.is_joined() { Some(self.now) } else { live.wake }
+        };
         self.batches.0.values().filter_map(at).min()
     }
 
@@ -161,18 +185,82 @@ impl<S: Store> Engine<S> {
             self.forget_batch(&id);
             return Ok(());
         }
-        let tallies = match self.batches.0.remove(&id) {
-            Some(live) => live.tallies,
+        let (tallies, door) = match self.batches.0.remove(&id) {
+            Some(live) => (live.tallies, live.door),
             None => {
                 self.wait_for_waves(batch)?;
-                tallies(self.store.read(), batch)?
+                (tallies(self.store.read(), batch)?, self.door_of(batch)?)
             }
         };
         let mut live = live_of(batch, tallies);
-        live.turn = turn;
+        (live.turn, live.door) = (turn, door);
+        if let Some(door) = &mut live.door {
+            door.batch = Box::new(batch.clone());
+        }
         self.batches.0.insert(id.clone(), live);
         self.judge(now, &id);
         Ok(())
+    }
+
+    /// Who is in a batch that devices may join.
+    fn door_of(&self, batch: &Batch) -> Result<Option<Door>, StoreError> {
+        if !batch.is_open() {
+            return Ok(None);
+        }
+        let mut members = BTreeSet::new();
+        for piece in 0..batch.all.div_ceil(Batch::PIECE) {
+            let id = batch.piece_id(piece);
+            let Some(item) = self.store.read().item(Kind::CAMPAIGN_DEVICES, &id)? else { continue };
+            let Ok(entries) = Batch::piece_from_bytes(&item.body) else { continue };
+            members.extend(entries.into_iter().map(|entry| entry.name));
+        }
+        Ok(Some(Door { batch: Box::new(batch.clone()), members, joining: VecDeque::new() }))
+    }
+
+    /// A device joins the batches that take it, in their order the first one.
+    pub(super) fn let_in(
+        &mut self,
+        device: &Device,
+        tags: &BTreeMap<String, String>,
+        disabled: bool,
+    ) {
+        let (product, name) = (device.identity.product_id(), device.identity.device_name());
+        for live in self.batches.0.values_mut().filter(|live| live.product == product) {
+            let Some(door) = &mut live.door else { continue };
+            if door.joining.len() < MOST_JOINING
+                && door.batch.takes(device, tags, disabled)
+                && !door.members.contains(name)
+            {
+                door.members.insert(name.to_owned());
+                door.joining.push_back(name.to_owned());
+                return;
+            }
+        }
+    }
+
+    /// Whether devices may join a batch.
+    pub(super) fn is_any_open(&self) -> bool {
+        self.batches.0.values().any(|live| live.door.is_some())
+    }
+
+    /// The next devices that join a batch, at most this many.
+    #[must_use]
+    pub fn joining(&self, id: &str, most: usize) -> Vec<String> {
+        let door = self.batches.0.get(id).and_then(|live| live.door.as_ref());
+        door.map_or_else(Vec::new, |door| door.joining.iter().take(most).cloned().collect())
+    }
+
+    /// The first devices that [join](Self::joining) a batch are in its rows, or have no room in it.
+    pub fn joined(&mut self, batch: &Batch, asked: usize, names: &[String]) {
+        let (product, module) = (&batch.product, &batch.options.module);
+        for name in names {
+            self.shelf.catalog.set_waiting(product, name, batch.number, module);
+        }
+        let id = Batch::id(product, batch.number);
+        let door = self.batches.0.get_mut(&id).and_then(|live| live.door.as_mut());
+        if let Some(door) = door {
+            door.joining.drain(..asked.min(door.joining.len()));
+        }
     }
 
     /// These devices do not wait for their wave any more.
@@ -270,6 +358,7 @@ fn live_of(batch: &Batch, tallies: Vec<Tally>) -> Live {
         course: batch.course.clone(),
         waiting: batch.waiting_by_wave(),
         tallies,
+        door: None,
         due: false,
         busy: batch.is_due(),
         wake: None,

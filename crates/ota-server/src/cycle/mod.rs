@@ -418,6 +418,7 @@ impl<S: Store> Engine<S> {
         self.count(&next.commit);
         self.told.extend(alerts);
         self.hand_out(now, &batch, &mut next, &mut outcome);
+        self.join_batches(inputs, &batch);
         self.keep(now, batch);
         Ok(outcome)
     }
@@ -607,6 +608,19 @@ impl<S: Store> Engine<S> {
         }
         self.numbers = next.numbers;
         Ok(())
+    }
+
+    /// Devices that reported join the batches that take them.
+    fn join_batches(&mut self, inputs: &[(Identity, Input)], batch: &Batch) {
+        if !self.is_any_open() {
+            return;
+        }
+        for (at, (_, input)) in inputs.iter().enumerate() {
+            let of = matches!(input, Input::Message(_)).then(|| batch.kept(batch.slot(at)));
+            if let Some(of) = of.flatten() {
+                self.let_in(&of.device, &of.tags, of.disabled);
+            }
+        }
     }
 
     /// The effects that may leave now.

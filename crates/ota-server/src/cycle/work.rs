@@ -105,6 +105,11 @@ impl Work {
         &self.kept.device
     }
 
+    /// The device with the columns of its row.
+    pub(crate) const fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     /// The device, for changes.
     pub(crate) fn device_mut(&mut self) -> &mut Device {
         &mut self.kept_mut().device

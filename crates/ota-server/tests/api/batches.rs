@@ -261,6 +261,9 @@ async fn a_batch_that_cannot_be_meant_is_refused_with_its_field_and_nothing_is_m
         json!({ "retries": 11 }),
         json!({ "waves": [{ "colour": 1 }] }),
         json!({ "all": false, "devices": [names[0], names[0]] }),
+        json!({ "all": false, "devices": [names[0]], "dynamic": true }),
+        json!({ "dynamic": true, "waves": [{ "percent": 100 }] }),
+        json!({ "user_defined": "x".repeat(1_537) }),
     ] {
         let refused = site.call("POST", batches, &with(more.clone())).await;
         assert_eq!(refused.problem(400), "invalid", "{more}");

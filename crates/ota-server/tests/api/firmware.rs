@@ -288,14 +288,15 @@ async fn a_device_is_updated_pushed_again_and_proved() {
     }
 }
 
-/// Reads on to an offer.
-pub(crate) async fn offer(device: &mut Device) {
+/// Reads on to an offer, and returns it.
+pub(crate) async fn offer(device: &mut Device) -> Value {
     loop {
         let Some(packet) = device.next().await else { panic!("no offer") };
         if let Packet::Publish(publish) = packet
-            && String::from_utf8_lossy(&publish.payload).contains("update_firmware")
+            && let Ok(message) = serde_json::from_slice::<Value>(&publish.payload)
+            && message["type"] == "update_firmware"
         {
-            return;
+            return message;
         }
     }
 }

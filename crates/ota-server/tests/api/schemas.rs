@@ -140,7 +140,7 @@ impl Calls<'_> {
     async fn batches(&mut self) {
         let batch = json!({ "version": "1.0.0", "module": null, "timeout": 60, "confirm": false,
             "override": true, "devices": null, "from_versions": ["0.1.0"], "tag": "line:7",
-            "prefix": "d", "all": true, "comment": "first", "retries": 1, "retry_pause": 60,
+            "prefix": "d", "all": true, "dynamic": true, "user_defined": "text", "comment": "first", "retries": 1, "retry_pause": 60,
             "starts": null, "ends": null, "windows": [],
             "waves": [{ "gate": { "person": true }, "stop": { "failures": 1 } }] });
         self.make(Op::RehearseBatch, "/products/A/batches/rehearse", batch.clone()).await;

@@ -600,3 +600,24 @@ async fn products_devices_and_modules_are_those_of_the_rest_api() {
     site.act("DeleteOtaModule", module.clone()).await;
     assert_eq!(site.refused("DeleteOtaModule", module).await, "ResourceNotFound");
 }
+
+#[tokio::test]
+async fn a_dynamic_batch_updates_a_device_that_comes_later_and_tells_it_the_text_of_the_task() {
+    let site = durable().await;
+    site.product("A", &[]).await;
+    site.publish("1.0.0", b"firmware").await;
+    let batch = json!({ "ProductId": "A", "FirmwareVersion": "1.0.0", "FirmwareOriVersion": "0.1.0",
+        "Type": 7, "TaskUserDefine": "{\"hall\":3}" });
+    assert_eq!(site.act("BatchUpdateFirmware", batch).await["TaskId"], 1);
+    let of = json!({ "ProductId": "A", "DeviceName": "d1" });
+    let secret = site.act("CreateDevice", of).await["DevicePsk"].as_str().unwrap().to_owned();
+    let mut device = Device::start(&site, "d1", &secret, "0.1.0").await;
+    let offer = offer(&mut device).await;
+    assert_eq!(offer["user_defined"], "{\"hall\":3}");
+    let shown = json!({ "ProductId": "A", "FirmwareVersion": "1.0.0", "TaskId": 1 });
+    let shown = site.act("DescribeFirmwareTask", shown).await;
+    assert_eq!((&shown["Type"], &shown["TaskUserDefine"]), (&json!(7), &json!("{\"hall\":3}")));
+    assert_eq!(shown["Status"], 3);
+    let batch = site.get("/products/A/batches/1").await.expect(200);
+    assert_eq!((&batch["dynamic"], &batch["devices"]), (&json!(true), &json!(1)));
+}

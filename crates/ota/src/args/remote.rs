@@ -653,6 +653,12 @@ pub(crate) struct BatchStart {
     /// All devices of the product.
     #[arg(long)]
     pub(crate) all: bool,
+    /// Devices that match later join the batch with their next report.
+    #[arg(long)]
+    pub(crate) dynamic: bool,
+    /// A text for the devices, in their offers.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) user_defined: Option<String>,
     /// The waves, as the JSON list of the API's `waves`; all devices begin at once without it.
     #[arg(long, value_name = "FILE")]
     pub(crate) waves: Option<PathBuf>,

@@ -116,12 +116,18 @@ fn body(args: &BatchStart) -> Result<Value, Failure> {
         ("prefix", &args.prefix),
         ("module", &args.module),
         ("comment", &args.comment),
+        ("user_defined", &args.user_defined),
     ] {
         if let Some(value) = value {
             body.insert(name.into(), json!(value));
         }
     }
-    for (name, is) in [("all", args.all), ("confirm", args.confirm), ("override", args.overrides)] {
+    for (name, is) in [
+        ("all", args.all),
+        ("dynamic", args.dynamic),
+        ("confirm", args.confirm),
+        ("override", args.overrides),
+    ] {
         if is {
             body.insert(name.into(), json!(true));
         }

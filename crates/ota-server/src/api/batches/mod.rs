@@ -30,9 +30,10 @@ pub(super) use walk::Walk;
 pub(super) fn target(cloud: &Cloud, batch: &Batch) -> Result<(), Problem> {
     let (catalog, module) = (cloud.catalog(), &batch.options.module);
     let (product, version) = (batch.product.as_str(), batch.version.as_str());
-    if catalog.get(product, module, version).is_none() {
+    let Some(firmware) = catalog.get(product, module, version) else {
         return Err(TaskError::FirmwareNotExist.into());
-    }
+    };
+    batch.options.check_text(firmware)?;
     if catalog.is_draft(product, module, version) {
         return Err(TaskError::FirmwareIsDraft.into());
     }

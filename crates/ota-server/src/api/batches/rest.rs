@@ -129,12 +129,14 @@ pub(in crate::api) async fn show(api: &Api, asked: Asked) -> Result<Reply, Probl
     let mut walk = walk_of(api, &asked)?;
     let batch = named(api, &asked).await?;
     let now = api.0.journal.clock.unix_micros();
-    let tallies = walk.tallies(&batch).await?;
+    // The counts are read last: when all devices of a batch have ended, so have its waves.
     let shown = if batch.is_large() {
         let reasons = walk.reasons(&batch).await?;
+        let tallies = walk.tallies(&batch).await?;
         json!(BatchProgress::large(&batch, reasons, &tallies, now))
     } else {
         let lines = walk.all(&batch).await?;
+        let tallies = walk.tallies(&batch).await?;
         json!(BatchProgress::new(&batch, &lines, &tallies, now))
     };
     Ok(Reply::json(200, &shown))

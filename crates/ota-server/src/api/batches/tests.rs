@@ -7,7 +7,7 @@ mod fleet;
 use std::time::Duration;
 
 use ota_cloud::alert::Alert;
-use ota_cloud::batch::Mode;
+use ota_cloud::batch::{BatchStatus, Joins, Mode};
 use ota_cloud::campaign::{
     CampaignPlan, CampaignState, CloseReason, Gate, Pace, PauseReason, Slot, StopRule, Wave, Who,
     Window,
@@ -243,6 +243,91 @@ fn a_batch_of_three_waves_goes_from_wave_to_wave() {
     run(Box::new(Memory::new()));
     let dir = tempfile::tempdir().unwrap();
     run(Box::new(Sqlite::open(&DataFolder::open(dir.path()).unwrap()).unwrap()));
+}
+
+/// A batch that takes in devices of `1.0.0` later.
+fn dynamic(
+    world: &mut World,
+    seconds: u64,
+    devices: std::ops::Range<usize>,
+    plan: CampaignPlan,
+) -> u32 {
+    let mut batch = Batch::new(PRODUCT, "2.0.0", Mode::OriginalVersion, TaskOptions::default());
+    batch.joins = Some(Joins { from_versions: vec!["1.0.0".into()], ..Joins::default() });
+    batch.wait_for(devices.map(name).collect()).unwrap();
+    batch.arrange(plan, &Default::default()).unwrap();
+    world.begin(seconds, batch)
+}
+
+#[test]
+fn devices_that_report_later_join_the_last_wave_of_a_dynamic_batch_once() {
+    fn run(store: Box<dyn Store>, folder: Option<&std::path::Path>) {
+        let mut world = World::over(store, 3);
+        let first = Wave { gate: Gate { person: true, ..Gate::default() }, ..wave(Who::Count(2)) };
+        let number = dynamic(&mut world, 1, 0..3, plan(vec![first, wave(Who::Rest)]));
+        assert_eq!(world.put(1, vec![]), [0, 1]);
+        // New ones wait for the last wave, whatever they report; one with another version does not join.
+        let news = |n| vec![(n, Input::Connected), (n, version("1.0.0"))];
+        assert!(world.put(2, news(3)).is_empty());
+        assert!(world.put(3, vec![(4, Input::Connected), (4, version("1.5.0"))]).is_empty());
+        world.put(4, vec![(3, version("1.0.0"))]);
+        assert_eq!(world.why(3), Some(NotOffered::HeldByWave { batch: number }));
+        assert_eq!((world.batch(number).all, world.batch(number).waits()), (4, 2));
+        if let Some(folder) = folder {
+            // The process starts again.
+            world.cloud = open(Box::new(Memory::new()));
+            world.cloud = open(sqlite(folder));
+            world.put(5, (0..5).map(|n| (n, Input::Connected)).collect());
+        }
+        world.put(10, done(0..2));
+        world.act(11, number, Act::Next).ok().unwrap();
+        assert_eq!(world.put(11, vec![]), [2, 3]);
+        world.put(12, done(2..4));
+        world.counts_fit(number);
+        // All have ended, and it goes on: the next one is offered at once, and nobody joins twice.
+        assert_eq!(world.state(number), CampaignState::Running);
+        let batch = world.batch(number);
+        assert_eq!(batch.status([Status::Complete]), BatchStatus::Running);
+        assert_eq!(world.put(20, news(5)), [5]);
+        world.put(21, vec![(5, progress("fail"))]);
+        assert!(world.put(22, vec![(5, version("1.0.0")), (2, version("1.0.0"))]).is_empty());
+        assert_eq!(world.batch(number).all, 5);
+        // A paused one takes devices in, and offers nothing.
+        world.act(30, number, Act::Pause).ok().unwrap();
+        assert!(world.put(30, news(6)).is_empty());
+        assert_eq!(world.batch(number).all, 6);
+        world.act(31, number, Act::Resume).ok().unwrap();
+        assert_eq!(world.put(31, vec![]), [6]);
+        world.counts_fit(number);
+        world.act(40, number, Act::Cancel { let_run: false }).ok().unwrap();
+        world.put(40, news(7));
+        assert_eq!((world.batch(number).all, world.why(7)), (6, Some(NotOffered::NoRule)));
+        world.counts_fit(number);
+    }
+    fn sqlite(folder: &std::path::Path) -> Box<dyn Store> {
+        Box::new(Sqlite::open(&DataFolder::open(folder).unwrap()).unwrap())
+    }
+    run(Box::new(Memory::new()), None);
+    let dir = tempfile::tempdir().unwrap();
+    run(sqlite(dir.path()), Some(dir.path()));
+}
+
+/// More than a row takes, and one that has room for all but some.
+#[test]
+fn many_devices_join_row_by_row_up_to_the_limit() {
+    let mut world = World::new(0);
+    let number = dynamic(&mut world, 1, 0..0, plan(Vec::new()));
+    let reports = |range: std::ops::Range<usize>| -> Vec<_> {
+        range.flat_map(|n| [(n, Input::Connected), (n, version("1.0.0"))]).collect()
+    };
+    assert_eq!(world.put(2, reports(0..450)), (0..450).collect::<Vec<_>>());
+    assert_eq!(world.put(3, reports(450..451)), [450]);
+    world.put(4, done(0..451));
+    world.counts_fit(number);
+    let mut batch = world.batch(number);
+    assert_eq!((batch.all, batch.waits(), batch.room(7)), (451, 0, 7));
+    batch.all = Batch::MOST - 3;
+    assert_eq!(batch.room(7), 3);
 }
 
 /// The reports that trip the rules of 20 batches come in one turn, with reports that would draw

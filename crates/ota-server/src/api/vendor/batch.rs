@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ota_cloud::batch::{Batch, BatchStatus, Mode, refusal};
+use ota_cloud::batch::{Batch, BatchStatus, Joins, Mode, refusal};
 use ota_cloud::campaign::{CampaignPlan, Pace, Wave};
 use ota_cloud::{Module, Retries, TaskOptions};
 use ota_store::{Filter, Store, VersionFilter};
@@ -38,6 +38,8 @@ pub(super) async fn start(asked: Asked, action: Action) -> Answer {
         retries,
         retry_minutes,
         per_minute,
+        kind,
+        user_defined,
         ..
     } = action
     else {
@@ -48,9 +50,13 @@ pub(super) async fn start(asked: Asked, action: Action) -> Answer {
         confirm: upgrade_method == Some(1),
         timeout: timeout.map(Duration::from_secs),
         retries: retries_of(retries, retry_minutes),
+        user_defined: user_defined.filter(|text| !text.is_empty()),
         ..TaskOptions::default()
     };
+    let mut joins = None;
     let (mode, names) = if let Some(from) = from {
+        joins = (kind == Some(7))
+            .then(|| Joins { from_versions: vec![from.clone()], ..Joins::default() });
         options.from_versions = vec![from.clone()];
         let module = options.module.as_str().to_owned();
         let filter = Filter {
@@ -65,6 +71,7 @@ pub(super) async fn start(asked: Asked, action: Action) -> Answer {
     };
     let mut batch = Batch::new(&asked.product(), &version, mode, options);
     batch.overrides = override_mode == Some(1);
+    batch.joins = joins;
     batch.wait_for(names)?;
     let plan = plan_of(&asked, (start, end), per_minute)?;
     batch.arrange(plan, &Default::default())?;

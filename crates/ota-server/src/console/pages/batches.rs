@@ -115,6 +115,9 @@ async fn progress(cx: &Cx, product: &str, batch: &str, answer: &Value) -> Result
         @if text(answer, "why") == "stop-rule" {
             p.problem { (cx.t(T::StoppedByRule)) }
         }
+        @if answer.get("dynamic") == Some(&Value::Bool(true)) && text(answer, "state") != "closed" {
+            p.soft { (cx.t(T::DynamicNow)) }
+        }
         @let begun = number(answer, "unstoppable");
         @if begun > 0 { p.soft { (cx.fill(T::Unstoppable, &[&begun.to_string()])) } }
         (chart(&shares, all))

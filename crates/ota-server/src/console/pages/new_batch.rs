@@ -112,6 +112,7 @@ fn who(fields: &Fields<'_>, released: &[Value]) -> Markup {
                 (fields.input("tag", T::Tag, "text", None))
                 (fields.lines("from_versions", T::FromVersions))
             }
+            (fields.check("dynamic", T::Dynamic))
             (radio("names", T::ByNames))
             div.inner { (fields.lines("devices", T::Devices)) }
         }
