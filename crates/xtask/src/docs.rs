@@ -14,9 +14,54 @@ const LIMIT: &str = "600";
 enum Mark {
     /// `sh ci`: run from the workspace's root with `bash -euo pipefail`.
     Run,
+    /// `sh cloud`, `sh folder`: run the same way, beside a cloud with an empty data folder, or with
+    /// the folder of a cloud that has ended. Products that are named behind it exist.
+    Beside(Cloud, Vec<String>),
     /// `sh skip: why`: skipped, with its reason printed.
     Skip(String),
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cloud {
+    Runs,
+    Ended,
+}
+
+/// Prepares a block for which a cloud is needed: the cloud of the pages, with other addresses and
+/// another folder, files that the commands name, and an agent for a device that a block adds to
+/// TESTPROD02.
+const CLOUD: &str = r#"
+cargo build --quiet --release --bin ota
+rm -rf target/pages && mkdir -p target/pages && cd target/pages
+export PATH=$PWD/../release:$PATH CLOUD= AGENT=
+trap 'kill $CLOUD $AGENT 2> /dev/null || true' EXIT
+ota cloud serve --data data --mqtt 127.0.0.1:31113 --http 127.0.0.1:0 --api 127.0.0.1:38111 > cloud.log 2>&1 &
+CLOUD=$!
+export OTA_CLOUD_URL=http://127.0.0.1:38111 OTA_CLOUD_KEY_FILE=data/first-start
+until ota cloud product list > /dev/null 2>&1; do kill -0 $CLOUD; sleep 0.1; done
+for product in $PRODUCTS; do ota cloud product add $product; done
+cp data/first-start key
+head -c 200000 /dev/urandom > image.bin
+head -c 200000 /dev/urandom > image-2.bin
+printf 'product,name,secret,tags
+TESTPROD01,dev001,,line=7;place=hall
+' > devices.csv
+echo 1.0.0 > version
+cat > agent.toml <<'END'
+product_id = "TESTPROD02"
+device_name = "dev001"
+device_secret_file = "dev001.secret"
+broker = "mqtt://127.0.0.1:31113"
+allow_http = true
+data_dir = "device"
+version_file = "version"
+END
+(until [ -s dev001.secret ]; do sleep 0.1; done; exec ota agent --config agent.toml) > agent.log 2>&1 &
+AGENT=$!
+"#;
+
+/// Ends the cloud before the block.
+const ENDED: &str = "kill $CLOUD $AGENT; wait $CLOUD || true\n";
 
 #[derive(Debug, PartialEq, Eq)]
 struct Block {
@@ -48,15 +93,25 @@ pub(crate) fn run(list_only: bool) -> Result<(), String> {
         let place = format!("{name}:{}", block.line);
         match block.mark {
             Mark::Skip(reason) => println!("{place}: not run: {reason}"),
-            Mark::Run => {
+            mark => {
                 println!("{place}:\n{}", block.text.trim_end());
                 if !list_only {
-                    execute(&root, &block.text).map_err(|fault| format!("{place}: {fault}"))?;
+                    let text = script(&mark, &block.text);
+                    execute(&root, &text).map_err(|fault| format!("{place}: {fault}"))?;
                 }
             }
         }
     }
     Ok(())
+}
+
+/// The commands of a block with what they need.
+fn script(mark: &Mark, text: &str) -> String {
+    let Mark::Beside(cloud, products) = mark else { return text.to_owned() };
+    let text = text.replace("127.0.0.1:8081", "127.0.0.1:38111");
+    let text = text.replace("/var/lib/ota-cloud", "data").replace("/backup/", "");
+    let ended = if *cloud == Cloud::Ended { ENDED } else { "" };
+    format!("PRODUCTS='{}'{CLOUD}{ended}{text}", products.join(" "))
 }
 
 fn pages(root: &Path) -> Result<Vec<PathBuf>, String> {
@@ -127,9 +182,20 @@ fn mark(info: &str) -> Result<Option<Mark>, String> {
     match (language, rest.trim()) {
         ("bash" | "shell" | "console", _) => Err("commands are `sh ci` or `sh skip: why`".into()),
         ("sh", "ci") => Ok(Some(Mark::Run)),
+        ("sh", rest) if matches!(rest.split(' ').next(), Some("cloud" | "folder")) => {
+            let cloud = if rest.starts_with("cloud") { Cloud::Runs } else { Cloud::Ended };
+            let products: Vec<String> = rest.split(' ').skip(1).map(str::to_owned).collect();
+            let name = |product: &String| product.bytes().all(|b| b.is_ascii_alphanumeric());
+            if products.iter().all(name) {
+                Ok(Some(Mark::Beside(cloud, products)))
+            } else {
+                Err("behind `cloud` and `folder` come names of products".into())
+            }
+        }
         ("sh", rest) => match rest.strip_prefix("skip:").map(str::trim) {
             Some(reason) if !reason.is_empty() => Ok(Some(Mark::Skip(reason.to_owned()))),
-            _ => Err("mark the commands `sh ci`, or say `sh skip: why`".into()),
+            _ => Err("mark the commands `sh ci`, `sh cloud` or `sh folder`, or say `sh skip: why`"
+                .into()),
         },
         _ => Ok(None),
     }
@@ -162,7 +228,7 @@ fn execute(root: &Path, text: &str) -> Result<(), String> {
 mod tests {
     use std::path::Path;
 
-    use super::{Block, Mark, broken_links, execute, extract, named_tests};
+    use super::{Block, Cloud, Mark, broken_links, execute, extract, mark, named_tests, script};
 
     #[test]
     fn tests_are_known_by_their_names() {
@@ -182,6 +248,16 @@ mod tests {
                 Block { line: 8, mark: Mark::Skip("two terminals".to_owned()), text: "x\n".into() },
             ]
         );
+    }
+
+    #[test]
+    fn blocks_beside_a_cloud_have_its_address_and_its_folder() {
+        let beside = mark("sh folder TESTPROD01").unwrap().unwrap();
+        assert_eq!(beside, Mark::Beside(Cloud::Ended, vec!["TESTPROD01".to_owned()]));
+        let text = script(&beside, "ota cloud audit verify /var/lib/ota-cloud\n");
+        assert!(text.starts_with("PRODUCTS='TESTPROD01'\n"));
+        assert!(text.contains("wait $CLOUD") && text.ends_with("audit verify data\n"));
+        assert!(mark("sh cloud a;b").is_err());
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl<S: Store> Engine<S> {
         let mut live = live_of(batch, tallies);
         (live.turn, live.door) = (turn, door);
         if let Some(door) = &mut live.door {
-            door.batch = Box::new(batch.clone());
+            *door.batch = batch.clone();
         }
         self.batches.0.insert(id.clone(), live);
         self.judge(now, &id);
