@@ -1,7 +1,7 @@
 //! The console in a browser: what a person does, from the first start to the reason of a failure.
 //! Debian's chromium and chromedriver are driven; where they are missing, that is said and nothing
 //! is tried. With `OTA_PICTURES` in the environment, pictures of the pages are put in that
-//! folder, as PNG in Base64.
+//! folder, as PNG in Base64. With `OTA_AXE`, axe-core's script, each page keeps axe's rules too.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -63,15 +63,29 @@ for (const e of all("body *")) {
 return faults;
 "#;
 
+/// Runs axe, whose script stands before it: what WCAG 2.1 asks at the levels A and AA, and what is
+/// good practice.
+const AXE: &str = r#"
+const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"];
+return axe.run({ runOnly: { type: "tag", values: tags }, resultTypes: ["violations"], preload: false })
+  .then((found) => found.passes.length < 10 ? ["axe looked at nothing"] :
+    found.violations.flatMap((v) => v.nodes.map((n) => v.id + ": " + n.html.slice(0, 200))));
+"#;
+
 /// The page keeps the rules, narrow and wide, light and dark.
 #[track_caller]
 fn check(browser: &Browser<'_>, name: &str) {
     let pictures = std::env::var_os("OTA_PICTURES");
+    let axe = std::env::var_os("OTA_AXE").map(|path| fs::read_to_string(path).unwrap() + AXE);
     for (width, scheme) in [(360, "light"), (360, "dark"), (1_920, "light"), (1_920, "dark")] {
         browser.size(width, 1_000);
         browser.scheme(scheme);
         let faults = browser.run(RULES);
         assert_eq!(faults, Value::Array(Vec::new()), "{name}, {width}, {scheme}");
+        if let Some(axe) = &axe {
+            let faults = browser.run(axe);
+            assert_eq!(faults, Value::Array(Vec::new()), "axe: {name}, {width}, {scheme}");
+        }
         if let Some(folder) = &pictures {
             let path = std::path::Path::new(folder).join(format!("{name}-{width}-{scheme}.base64"));
             fs::write(path, browser.picture()).unwrap();
