@@ -87,6 +87,7 @@ use join::{FromHub, Way};
 use journal::Journal;
 use keys::Keys;
 use listen::{Door, Share};
+use ota_cloud::api::SettingsView;
 use ota_cloud::api::hook::Net;
 use ota_cloud::broker::Broker;
 use ota_cloud::endpoint;
@@ -286,7 +287,9 @@ impl Service {
         let (http, http_addr, base) = http_door(&config)?;
         let clock = Clock::start(config.system_clock);
         let mut state = State::open(config.data.as_deref())?;
-        let api = api_door(&config, &mut state, clock)?;
+        let bound =
+            api::Bound { mqtt: mqtt_addr, http: http_addr, base: &base, events: state.events };
+        let api = api_door(&config, &mut state, clock, &bound)?;
         let key = state.keys.url_key(&mut state.store, config.url_key.clone())?;
         let signer = UrlSigner::new(base, key, config.url_life);
 
@@ -428,6 +431,7 @@ struct ApiDoor {
     first_link: Option<String>,
     data: Option<PathBuf>,
     webhooks: Webhooks,
+    settings: SettingsView,
 }
 
 /// What the caller learns of the API.
@@ -451,8 +455,8 @@ impl ApiDoor {
     }
 
     fn open(self, handle: &Handle, journal: Journal, patience: Duration) -> (Door, api::Api) {
-        let (secure, config) = (self.door.tls.is_some(), (&self.config, self.data, self.webhooks));
-        let api = api::Api::new(handle.clone(), self.readers, journal, patience, config, secure);
+        let (settings, config) = (self.settings, (&self.config, self.data, self.webhooks));
+        let api = api::Api::new(handle.clone(), self.readers, journal, patience, config, settings);
         (self.door, api)
     }
 }
@@ -462,6 +466,7 @@ fn api_door(
     config: &ServiceConfig,
     state: &mut State,
     clock: Clock,
+    bound: &api::Bound<'_>,
 ) -> Result<Option<ApiDoor>, StartError> {
     let Some(api) = &config.api else { return Ok(None) };
     if config.tls.is_none() && !api.plain && !api.addr.ip().is_loopback() {
@@ -484,8 +489,19 @@ fn api_door(
         code.map(|code| format!("{}/console/first#{code}", base.trim_end_matches('/')));
     let readers = api::Readers::new(&state.store, &state.keys, now)?;
     let (webhooks, data) = (config.webhooks.clone(), config.data.clone());
+    let settings = api::settings(config, addr, bound);
     let config = api.clone();
-    Ok(Some(ApiDoor { config, door, addr, readers, first_key, first_link, data, webhooks }))
+    Ok(Some(ApiDoor {
+        config,
+        door,
+        addr,
+        readers,
+        first_key,
+        first_link,
+        data,
+        webhooks,
+        settings,
+    }))
 }
 
 /// The most connections to the API.

@@ -215,7 +215,7 @@ fn batch(site: &Site, browser: &Browser<'_>) {
 
 fn other_pages(site: &Site, browser: &Browser<'_>) {
     let product = "products/TESTPROD01";
-    for page in ["people", "keys", "audit", "me"] {
+    for page in ["people", "keys", "audit", "settings", "me"] {
         browser.open(&format!("{}/console/{page}", site.url));
         check(browser, page);
     }

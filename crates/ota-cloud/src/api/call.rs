@@ -72,6 +72,7 @@ pub enum Op {
     AddWebhook,
     RemoveWebhook,
     TestWebhook,
+    Settings,
 }
 
 /// The scope of a call.
@@ -232,6 +233,7 @@ pub const OPERATIONS: &[Operation] = &[
         200,
         "A page of the audit, the newest line first",
     ),
+    row(Op::Settings, ("GET", "/api/v1/settings", &[]), ROOT, 200, "How the cloud was started"),
     row(Op::Webhooks, ("GET", "/api/v1/webhooks", &[]), ROOT, 200, "All webhooks"),
     row(
         Op::AddWebhook,

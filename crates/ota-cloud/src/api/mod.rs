@@ -26,6 +26,7 @@ mod proxy;
 mod role;
 mod schema;
 mod session;
+mod settings;
 mod view;
 
 pub use batch::{
@@ -64,4 +65,5 @@ pub use product::{
 pub use proxy::client;
 pub use role::{Right, Role};
 pub use session::{AdminLink, Attempts, LinkFor, Session, SessionText, is_own_origin};
+pub use settings::SettingsView;
 pub use view::{DeviceView, EventView, KeyView, ModuleView, NotOfferedView, TaskView};

@@ -180,10 +180,26 @@ fn webhooks() -> Value {
         "Webhook": shown(&required, hook),
         "MadeWebhook": shown(&with_secret, made),
         "Webhooks": page("webhooks", "Webhook", None),
+        "Settings": settings(),
         "TriedWebhook": shown(&["status", "error"], json!({
             "status": or_null("integer"), "error": or_null("string"),
         })),
     })
+}
+
+fn settings() -> Value {
+    let all = json!({
+        "version": of("string"), "mqtt": or_null("string"), "broker": or_null("string"),
+        "http": of("string"), "public_url": of("string"), "api": of("string"),
+        "api_public_url": or_null("string"), "tls": of("boolean"), "stored": of("boolean"),
+        "anonymous": of("boolean"), "old_signatures": of("boolean"),
+        "open_metrics": of("boolean"), "trusted_proxies": of("integer"),
+        "max_connections": of("integer"), "keep_events": of("integer"),
+        "max_events": of("integer"), "keep_audit": of("integer"), "timeout": of("integer"),
+        "url_life": of("integer"),
+    });
+    let names: Vec<&str> = all.as_object().into_iter().flatten().map(|(name, _)| &**name).collect();
+    shown(&names, all.clone())
 }
 
 fn devices() -> Value {
@@ -504,6 +520,7 @@ pub(super) fn answer(op: Op) -> Option<Value> {
         Op::People => json(of_name("People")),
         Op::AddPerson | Op::ChangePerson => json(of_name("Person")),
         Op::Audit => json(of_name("AuditLines")),
+        Op::Settings => json(of_name("Settings")),
         Op::Webhooks => json(of_name("Webhooks")),
         Op::AddWebhook => json(of_name("MadeWebhook")),
         Op::TestWebhook => json(of_name("TriedWebhook")),

@@ -25,6 +25,7 @@ mod products;
 mod rekey;
 mod reply;
 mod rows;
+mod settings;
 mod sign_in;
 mod updates;
 mod vendor;
@@ -39,6 +40,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::response::Response;
+use ota_cloud::api::SettingsView;
 use ota_cloud::api::hook::Net;
 use ota_cloud::api::{self, Call, Caller, Code, Grant, KeyText, Once, Op, Problem, Query};
 use ota_cloud::batch::Batch;
@@ -62,6 +64,7 @@ use reply::Reply;
 
 pub use first::{add_key, admin_link};
 pub(crate) use first::{first_key, first_link};
+pub(crate) use settings::{Bound, settings};
 pub(crate) use vendor::sweep;
 
 /// The largest JSON body in bytes.
@@ -117,6 +120,7 @@ struct Inner {
     trusted: Vec<Net>,
     /// The data folder.
     data: Option<PathBuf>,
+    settings: SettingsView,
 }
 
 /// The readers for calls outside the hub's loop.
@@ -241,8 +245,9 @@ impl Api {
         journal: Journal,
         patience: Duration,
         (config, data, reach): (&ApiConfig, Option<PathBuf>, Webhooks),
-        secure: bool,
+        settings: SettingsView,
     ) -> Self {
+        let secure = settings.tls;
         let hooks = handle.clone();
         let (public_url, old_signatures) = (config.public_url.clone(), config.old_signatures);
         Self(Arc::new(Inner {
@@ -267,6 +272,7 @@ impl Api {
             open_metrics: config.open_metrics,
             trusted: config.trusted_proxies.clone(),
             data,
+            settings,
         }))
     }
 
@@ -433,6 +439,7 @@ impl Api {
             Op::Keys => keys::list(self).await,
             Op::AddKey => keys::add(self, asked).await,
             Op::RemoveKey => keys::remove(self, asked).await,
+            Op::Settings => settings::show(self),
             Op::Webhooks => hooks::list(self).await,
             Op::AddWebhook => hooks::add(self, asked).await,
             Op::RemoveWebhook => hooks::remove(self, asked).await,

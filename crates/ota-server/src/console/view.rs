@@ -77,6 +77,7 @@ fn top(cx: &Cx) -> Markup {
                         (link("/console/people", T::People))
                         (link("/console/keys", T::Keys))
                         (link("/console/audit", T::Audit))
+                        (link("/console/settings", T::Settings))
                     }
                 }
             }

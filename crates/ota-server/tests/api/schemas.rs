@@ -183,6 +183,7 @@ impl Calls<'_> {
         let hook = self.make(Op::AddWebhook, "/webhooks", hook).await;
         let hook = format!("/webhooks/{}", hook["id"].as_str().unwrap());
         self.get(Op::Webhooks, "/webhooks").await;
+        self.get(Op::Settings, "/settings").await;
         self.get(Op::TestWebhook, &format!("{hook}/test")).await;
         self.get(Op::RemoveWebhook, &hook).await;
     }

@@ -10,6 +10,7 @@ mod new_batch;
 mod people;
 mod plan;
 mod products;
+mod settings;
 
 use axum::body::Body;
 use ota_cloud::api::{Code, Form, Problem};
@@ -31,6 +32,7 @@ pub(super) async fn show(cx: &mut Cx, route: &Route) -> Result<Next, Problem> {
         Route::People => people::show(cx).await?,
         Route::Keys => keys::show(cx).await?,
         Route::Audit => keys::audit(cx).await?,
+        Route::Settings => settings::show(cx).await?,
         Route::Products => products::list(cx).await?,
         Route::Product(product) => products::show(cx, product).await?,
         Route::Devices(product) => devices::list(cx, product).await?,
@@ -56,6 +58,7 @@ pub(super) async fn act(cx: &mut Cx, route: &Route) -> Result<Next, Problem> {
         Route::Me => entry::do_me(cx).await,
         Route::People => people::act(cx).await,
         Route::Keys => keys::act(cx).await,
+        Route::Settings => settings::act(cx).await,
         Route::Products => products::add(cx).await,
         Route::Product(product) => products::act(cx, product).await,
         Route::Devices(product) => devices::act(cx, product).await,
