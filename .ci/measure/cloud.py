@@ -25,6 +25,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 
 OTA = os.path.abspath(os.environ.get("OTA", "target/release/ota"))
 WORK = os.path.abspath(os.environ.get("WORK", "target/measure"))
@@ -435,7 +436,83 @@ def million():
             quantiles(f"DescribeDevice, {say}", lambda n: action(
                 "DescribeDevice", ProductId=PRODUCT, DeviceName=f"dev{n * 7919 % 10**6:07}"), 300, 20)
         load.join()
+        pages(ours)
         print(f"at the end {memory(ours.pid):.0f} MiB")
+
+
+class Pages:
+    """A person's browser without its display: cookies, and the hidden fields of forms."""
+
+    def __init__(self, port):
+        self.origin = f"http://127.0.0.1:{port}"
+        self.connection, self.cookies = http.client.HTTPConnection("127.0.0.1", port), {}
+
+    def call(self, method, path, body=None, follow=True):
+        head = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+        if body is not None:
+            head |= {"Origin": self.origin, "Content-Type": "application/x-www-form-urlencoded"}
+            body = urllib.parse.urlencode(body)
+        self.connection.request(method, path, body, head)
+        answer = self.connection.getresponse()
+        text = answer.read()
+        for name, value in answer.getheaders():
+            if name.lower() == "set-cookie":
+                name, value = value.split(";")[0].split("=", 1)
+                self.cookies[name] = value
+        if answer.status == 303 and follow:
+            return self.call("GET", answer.getheader("Location"))
+        if answer.status != 200:
+            sys.exit(f"{path}: {answer.status} {text[:300]}")
+        return text
+
+    def begin(self, folder):
+        """Becomes the first admin."""
+        link = open(os.path.join(WORK, folder, "first-link")).read().strip()
+        path, code = link.removeprefix(self.origin).split("#")
+        hidden = re.findall(rb'type="hidden" name="([^"]*)" value="([^"]*)"', self.call("GET", path))
+        fields = {name.decode(): value.decode() for name, value in hidden}
+        self.call("POST", path, fields | {"code": code, "name": "root", "password": "correct horse"})
+
+
+def pages(ours):
+    """The console with a million devices: the first page, lists, and a live page of a batch."""
+    browser = Pages(21885)
+    browser.begin("million")
+    first = browser.call("GET", "/console/products")
+    parts = re.findall(rb'(?:href|src)="(/console/(?:style|script)/[^"]*)"', first)
+    whole = len(first) + sum(len(browser.call("GET", part.decode())) for part in parts)
+    print(f"first page: {whole / 1e3:.1f} KB with style and script")
+    lists = f"/console/products/{PRODUCT}/devices"
+    quantiles("first page", lambda n: browser.call("GET", "/console/products"), 300, 50)
+    quantiles("page of devices", lambda n: browser.call("GET", f"{lists}?prefix=dev{n:05}"), 300, 50)
+    image = os.path.join(WORK, "image")
+    with open(image, "wb") as file:
+        file.write(os.urandom(100_000))
+    ota("firmware", "add", f"{PRODUCT}/9.0.0", image, data="million")
+    # A batch of a thousand devices that report all the time.
+    ota("batch", "start", PRODUCT, "--to", "9.0.0", "--prefix", "load", data="million")
+    load = multiprocessing.Process(target=paced, args=(21883, 1000, 100, 50))
+    load.start()
+    time.sleep(5)
+    costs = []
+    for watched in (False, True):
+        live = socket.create_connection(("127.0.0.1", 21885))
+        if watched:
+            cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+            live.sendall(f"GET /console/products/{PRODUCT}/batches/1/live HTTP/1.1\r\nHost: 127.0.0.1:21885\r\n"
+                         f"Cookie: {cookie}\r\n\r\n".encode())
+        live.settimeout(0.2)
+        before, began, got = processor(ours.pid), time.monotonic(), 0
+        while time.monotonic() - began < 20:
+            try:
+                got += len(live.recv(65536))
+            except TimeoutError:
+                pass
+        costs.append((processor(ours.pid) - before) / 20 * 100)
+        live.close()
+    print(f"a live page: {costs[1] - costs[0]:.2f} % of a core ({costs[1]:.2f} with it, {costs[0]:.2f}"
+          f" without), {got / 20e3:.1f} KB a second")
+    load.join()
 
 
 def goosebit():

@@ -732,16 +732,7 @@ impl Batch {
     /// # Errors
     /// As [`Batch::wait_for`].
     pub fn again(&self, devices: Vec<(usize, String)>) -> Result<(Self, CampaignPlan), Problem> {
-        let mut plan = self.campaign.plan().clone();
-        (plan.starts, plan.ends) = (None, None);
-        for (at, wave) in plan.waves.iter_mut().enumerate() {
-            // A wave of named devices keeps their number: they are the next ones in order.
-            if matches!(wave.who, Who::Devices(_)) {
-                let places = devices.iter().filter_map(|(place, _)| u64::try_from(*place).ok());
-                let size = places.filter(|place| self.campaign.wave_at(*place) == at).count();
-                wave.who = Who::Count(u64::try_from(size).unwrap_or(u64::MAX));
-            }
-        }
+        let plan = self.plan_for(&devices);
         // The source versions selected the devices, which may run another version by now.
         let options = TaskOptions { from_versions: Vec::new(), ..self.options.clone() };
         let mut batch = Self::new(&self.product, &self.version, Mode::DeviceNames, options);
@@ -750,6 +741,33 @@ impl Batch {
         batch.comment.clone_from(&self.comment);
         batch.wait_for(devices.into_iter().map(|(_, name)| name).collect())?;
         Ok((batch, plan))
+    }
+
+    /// Its plan for those of its devices that still exist, which are in the order of its waves.
+    fn plan_for(&self, devices: &[(usize, String)]) -> CampaignPlan {
+        let mut plan = self.campaign.plan().clone();
+        (plan.starts, plan.ends) = (None, None);
+        let mut sizes = vec![0_u64; plan.waves.len()];
+        for (place, _) in devices {
+            let wave = self.campaign.wave_at(number(*place));
+            if let Some(size) = sizes.get_mut(wave) {
+                *size = size.saturating_add(1);
+            }
+        }
+        let are_some_gone = number(devices.len()) < self.devices();
+        let (mut left, joins) = (sizes.into_iter(), plan.joins);
+        plan.waves.retain_mut(|wave| {
+            let size = left.next().unwrap_or(0);
+            // Its devices are the next ones in order, whatever selected them.
+            if matches!(wave.who, Who::Devices(_)) || are_some_gone && wave.who != Who::Rest {
+                wave.who = Who::Count(size);
+            }
+            if size > 0 {
+                wave.gate.successes = wave.gate.successes.map(|needed| needed.min(size));
+            }
+            size > 0 || joins && wave.who == Who::Rest
+        });
+        plan
     }
 
     /// Sets its devices: each once, in the given order.

@@ -287,11 +287,13 @@ impl Net {
 
 /// What is no address of the public internet: this machine, private networks, links, what
 /// providers share, tests, and what leads to an address of the other kind.
-const INSIDE: [&str; 24] = [
+const INSIDE: [&str; 26] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    // A cloud provider answers its machines there.
+    "168.63.129.16/32",
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
@@ -303,6 +305,8 @@ const INSIDE: [&str; 24] = [
     "203.0.113.0/24",
     "224.0.0.0/3",
     "::/96",
+    // Translated to IPv4 (RFC 2765).
+    "::ffff:0:0:0/96",
     "64:ff9b::/32",
     "100::/64",
     "2001::/23",
@@ -424,6 +428,8 @@ mod tests {
             "::ffff:10.0.0.1",
             "::7f00:1",
             "64:ff9b::a00:1",
+            "168.63.129.16",
+            "::ffff:0:7f00:1",
             "2002:7f00:1::",
         ] {
             assert!(!reach(inside, &[]), "{inside}");

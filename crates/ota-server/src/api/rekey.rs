@@ -21,6 +21,9 @@ const PIECES: usize = 20;
 /// are left: the call is sent again then. A kill between two commits loses nothing, because each
 /// secret says which key it is under.
 pub(super) async fn run(api: &Api, asked: Asked) -> Result<Reply, Problem> {
+    if !asked.body.is_empty() {
+        return Err(Problem::new(Code::Invalid, "this call takes no body"));
+    }
     let file = api.0.data.as_deref().map(DataFolder::master_key_in).ok_or_else(|| {
         Problem::new(Code::WrongState, "the cloud has no data folder, so no secret outlives it")
     })?;

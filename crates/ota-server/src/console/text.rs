@@ -126,7 +126,7 @@ texts! {
     KeyId: "Id", "标识";
     Settings: "Settings", "设置";
     HowItRuns: "How this cloud runs", "运行方式";
-    SettingsHint: "These were given when the cloud was started. Options of `ota cloud serve` change them.", "这些是启动时的设置，可用 ota cloud serve 的选项更改。";
+    SettingsHint: "These were given when the cloud was started. Options of ota cloud serve change them.", "这些是启动时的设置，可用 ota cloud serve 的选项更改。";
     MqttAddress: "Devices connect to", "设备连接地址";
     Broker: "Broker", "消息代理";
     HttpAddress: "Firmware server", "固件服务器";

@@ -322,6 +322,17 @@ async fn the_results_of_a_batch_are_a_table_and_it_can_be_begun_again() {
         table.lines().skip(1).map(|line| line.trim_matches('"')[..2].to_owned()).eq(["e1", "d3"]),
         "{table}"
     );
+    // A wave without a device that still exists is left out.
+    site.call("DELETE", "/products/A/devices/d3", "").await.expect(204);
+    site.call("POST", &format!("{path}/clone"), "").await.expect(201);
+    let shown = site.get("/products/A/batches/3").await.expect(200);
+    assert_eq!(shown["waves"].as_array().unwrap().len(), 1, "{shown}");
+    for number in ["01", "+1", "1.0"] {
+        assert_eq!(
+            site.get(&format!("/products/A/batches/{number}")).await.problem(400),
+            "invalid"
+        );
+    }
     let foreign = site.key("viewer", "B-not-there").await;
     let refused = site.call_as(&foreign, "GET", &format!("{path}/results"), "").await;
     assert_eq!(refused.problem(404), "unknown-product");

@@ -263,6 +263,8 @@ async fn named(api: &Api, asked: &Asked) -> Result<Batch, Problem> {
 }
 
 fn number(asked: &Asked) -> Result<u64, Problem> {
-    let digits = asked.call.name("batch").parse();
-    digits.map_err(|_| Problem::field("batch", "it is a number"))
+    let text = asked.call.name("batch");
+    // As it is shown: each batch has one path.
+    let number = text.parse().ok().filter(|number: &u64| number.to_string() == text);
+    number.ok_or_else(|| Problem::field("batch", "it is a number"))
 }
