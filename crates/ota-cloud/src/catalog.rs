@@ -10,7 +10,7 @@ use crate::campaign::Hold;
 use crate::error::BadState;
 use crate::error::{CatalogError, TaskError};
 use crate::module::{Module, is_word};
-use crate::options::Rollout;
+use crate::options::{Rollout, TaskOptions, offer_text};
 
 /// An image in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,6 +37,16 @@ pub struct Firmware {
 }
 
 impl Firmware {
+    /// Checks that its text and that of a task fit into an offer together.
+    ///
+    /// # Errors
+    /// [`CatalogError::UserDefinedTooLong`].
+    pub fn check_text(&self, options: &TaskOptions) -> Result<(), CatalogError> {
+        let both = offer_text(self.user_defined.as_deref(), options.user_defined.as_deref());
+        let fits = both.is_none_or(|text| text.len() <= Self::MAX_USER_DEFINED);
+        if fits { Ok(()) } else { Err(CatalogError::UserDefinedTooLong) }
+    }
+
     /// The largest image in bytes: 2,048 MiB (docs/protocol.md, The cloud's side).
     pub const MAX_SIZE: u64 = 2_048 * 1_024 * 1_024;
     /// The longest `user_defined` in bytes (docs/protocol.md, Cloud to device).

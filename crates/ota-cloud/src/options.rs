@@ -6,8 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::BatchRef;
-use crate::catalog::Firmware;
-use crate::error::{CatalogError, TaskError};
+use crate::error::TaskError;
 use crate::module::Module;
 
 /// The options of a task.
@@ -70,16 +69,6 @@ impl Retries {
 }
 
 impl TaskOptions {
-    /// Checks that the texts of the firmware and of the task fit into an offer together.
-    ///
-    /// # Errors
-    /// [`CatalogError::UserDefinedTooLong`].
-    pub fn check_text(&self, firmware: &Firmware) -> Result<(), CatalogError> {
-        let both = offer_text(firmware.user_defined.as_deref(), self.user_defined.as_deref());
-        let fits = both.is_none_or(|text| text.len() <= Firmware::MAX_USER_DEFINED);
-        if fits { Ok(()) } else { Err(CatalogError::UserDefinedTooLong) }
-    }
-
     /// Whether a device that runs this version may have such a task.
     pub(crate) fn check_source(&self, runs: Option<&str>) -> Result<(), TaskError> {
         if self.from_versions.is_empty() {

@@ -6,71 +6,19 @@
 
 use std::fmt;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use hmac::Mac as _;
 use zeroize::Zeroizing;
 
+use crate::chain::kept_key;
 use crate::error::StoreError;
-use crate::row::{AuditLine, Link, NewAudit, SecretId};
-use crate::seal::{KeyId, Ring, SealError};
+use crate::row::{AuditLine, KeyId, Link};
+use crate::seal::{Ring, SealError};
 use crate::store::Read;
+
+pub use crate::chain::AuditKey;
 
 /// Lines per read.
 const BATCH: usize = 500;
-
-/// The key of the chain, derived from a master key. `Debug` hides it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct AuditKey {
-    id: KeyId,
-    key: Zeroizing<[u8; 32]>,
-}
-
-impl AuditKey {
-    pub(crate) const fn new(id: KeyId, key: Zeroizing<[u8; 32]>) -> Self {
-        Self { id, key }
-    }
-
-    /// The master key from which it is derived.
-    #[must_use]
-    pub const fn id(&self) -> KeyId {
-        self.id
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.key.as_slice()
-    }
-
-    fn link(&self, before: &Link, seq: u64, what: &NewAudit) -> Hmac<Sha256> {
-        let mut mac = keyed(self.bytes());
-        mac.update(before);
-        mac.update(&seq.to_be_bytes());
-        mac.update(&what.at.to_be_bytes());
-        mac.update(&what.body);
-        mac
-    }
-}
-
-impl fmt::Debug for AuditKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AuditKey({}, …)", self.id)
-    }
-}
-
-/// Keys of 32 bytes are shorter than a block, so HMAC accepts them.
-pub(crate) fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    let mut block = Zeroizing::new([0; 64]);
-    for (to, from) in block.iter_mut().zip(key) {
-        *to = *from;
-    }
-    Hmac::new((&*block).into())
-}
-
-/// The line after `head`.
-pub(crate) fn next(key: &AuditKey, head: (u64, Link), what: &NewAudit) -> AuditLine {
-    let seq = head.0.saturating_add(1);
-    let link = key.link(&head.1, seq, what).finalize().into_bytes().into();
-    AuditLine { seq, what: what.clone(), key: key.id, link }
-}
 
 /// The newest line; store a copy of it elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +101,7 @@ pub fn verify(read: &dyn Read, ring: &Ring) -> Result<Head, AuditError> {
             if line.seq != head.seq.saturating_add(1) {
                 return Err(AuditError::Missing { seq: line.seq });
             }
-            let known = match key.take().filter(|key| key.id == line.key) {
+            let known = match key.take().filter(|key| key.id() == line.key) {
                 Some(key) => key,
                 None => key_of(read, ring, &line)?,
             };
@@ -178,9 +126,4 @@ fn key_of(read: &dyn Read, ring: &Ring, line: &AuditLine) -> Result<AuditKey, Au
     let opened = ring.open(&id, &sealed).map_err(AuditError::Seal)?;
     let bytes: [u8; 32] = opened.expose().try_into().map_err(|_| unknown)?;
     Ok(AuditKey::new(line.key, Zeroizing::new(bytes)))
-}
-
-/// The place of an earlier master key's audit key.
-pub(crate) fn kept_key(key: KeyId) -> SecretId {
-    SecretId::new("audit", "key", key.to_string())
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::StoreError;
-use crate::row::{DeviceKey, DeviceRow, Item, Kind, NewAudit, NewEvent, Sealed, SecretId};
-use crate::store::{MAX_EACH, MAX_NUMBER};
+use crate::row::{
+    DeviceKey, DeviceRow, Item, Kind, MAX_EACH, MAX_NUMBER, NewAudit, NewEvent, Sealed, SecretId,
+};
 
 /// The longest body or state, in bytes.
 const MAX_BYTES: usize = 1 << 20;

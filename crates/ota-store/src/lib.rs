@@ -33,6 +33,7 @@
 )]
 
 pub mod audit;
+mod chain;
 mod commit;
 mod error;
 mod folder;

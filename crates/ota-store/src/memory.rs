@@ -7,16 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::audit::{self, AuditKey};
+use crate::chain::{self, AuditKey};
 use crate::commit::{Commit, Committed, SecretWrite};
 use crate::error::{Conflict, StoreError};
 use crate::row::{
-    AuditLine, DeviceKey, DeviceRow, Event, Item, Kind, Link, Micros, Sealed, SecretId,
+    AuditLine, DeviceKey, DeviceRow, Event, Item, KeyId, Kind, Link, MAX_EACH, Micros, Sealed,
+    SecretId,
 };
-use crate::seal::KeyId;
 use crate::store::{
-    CountFault, Counting, EventQuery, Filter, MAX_EACH, MAX_PAGE, Page, Query, Read, Store,
-    VersionFilter, compare_counts,
+    CountFault, Counting, EventQuery, Filter, MAX_PAGE, Page, Query, Read, Store, VersionFilter,
+    compare_counts,
 };
 
 use journal::Journal;
@@ -283,7 +283,7 @@ impl Store for Memory {
         commit.events.iter().for_each(|what| state.events.push(what));
         if let Some(key) = &self.audit_key {
             for what in &commit.audit {
-                let line = audit::next(key, state.head(), what);
+                let line = chain::next(key, state.head(), what);
                 state.audit.insert(line.seq, line);
             }
         }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::seal::KeyId;
+/// The most rows of a kind in one load, commit, or batch of due rows.
+pub(crate) const MAX_EACH: usize = 1_000;
+/// The largest number that every store holds.
+pub(crate) const MAX_NUMBER: u64 = i64::MAX as u64;
 
 /// Microseconds since the Unix epoch, at most 2⁶³ − 1.
 pub type Micros = u64;
@@ -200,6 +203,30 @@ impl SecretId {
         row: impl Into<String>,
     ) -> Self {
         Self { table: table.into(), column: column.into(), row: row.into() }
+    }
+}
+
+/// The id of a master key, derived from it, so that a wrong key is detected before its use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(u64);
+
+impl KeyId {
+    /// Makes it from its number, at most 2⁶³ − 1; the highest bit is dropped.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number & (u64::MAX >> 1))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
     }
 }
 

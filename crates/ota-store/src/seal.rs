@@ -13,41 +13,19 @@ use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
 use hmac::Mac as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::audit::{self, AuditKey};
+use crate::chain::{self, AuditKey};
 use crate::commit::{Commit, SecretWrite};
 use crate::error::StoreError;
 use crate::private::{self, Unfit};
 use crate::row::{Sealed, SecretId};
 use crate::store::Store;
 
+pub use crate::row::KeyId;
+
 /// The most keys in a file: a rotation has two.
 const MAX_KEYS: usize = 8;
 /// Bytes of a line: 64 digits and its end.
 const LINE: usize = 65;
-
-/// The id of a master key, derived from it, so that a wrong key is detected before its use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(u64);
-
-impl KeyId {
-    /// Makes it from its number, at most 2⁶³ − 1; the highest bit is dropped.
-    #[must_use]
-    pub const fn new(number: u64) -> Self {
-        Self(number & (u64::MAX >> 1))
-    }
-
-    /// Its number.
-    #[must_use]
-    pub const fn number(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
 
 /// An opened secret. `Debug` hides it; its memory is erased when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
@@ -184,7 +162,7 @@ impl fmt::Debug for MasterKey {
 }
 
 fn derive(key: &[u8; 32], what: &[u8]) -> Zeroizing<[u8; 32]> {
-    let mut mac = audit::keyed(key);
+    let mut mac = chain::keyed(key);
     mac.update(what);
     Zeroizing::new(mac.finalize().into_bytes().into())
 }
@@ -425,7 +403,7 @@ pub fn rekey(
     let mut secrets = Vec::new();
     // Lines that were linked under an older key must stay verifiable without that key.
     for old in &ring.others {
-        let id = audit::kept_key(old.id);
+        let id = chain::kept_key(old.id);
         if store.read().secret(&id)?.is_none() {
             let sealed = ring.seal(nonce()?, &id, old.audit_key().bytes())?;
             secrets.push(SecretWrite::Put(id, sealed));

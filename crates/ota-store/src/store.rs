@@ -2,20 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::audit::AuditKey;
+use crate::chain::AuditKey;
 use crate::commit::{Commit, Committed};
 use crate::error::StoreError;
 use crate::row::{
-    AuditLine, DeviceKey, DeviceRow, Event, Item, Kind, Link, Micros, Sealed, SecretId,
+    AuditLine, DeviceKey, DeviceRow, Event, Item, KeyId, Kind, Link, Micros, Sealed, SecretId,
 };
-use crate::seal::KeyId;
 
 /// The most rows of a page.
 pub(crate) const MAX_PAGE: usize = 100;
-/// The most rows of a kind in one load, commit, or batch of due rows.
-pub(crate) const MAX_EACH: usize = 1_000;
-/// The largest number that every store holds.
-pub(crate) const MAX_NUMBER: u64 = i64::MAX as u64;
 
 /// Selects devices of a product. All given filters must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use maud::Markup;
 use ota_cloud::api::{Caller, Code, Form, Problem, Right, SessionText};
 use serde_json::Value;
 
+use super::language;
 use super::text::{Lang, T};
-use super::{language, view};
 use crate::api::{Api, Asker, Ticket, trace};
 use crate::cookies;
 use crate::random;
@@ -184,9 +184,9 @@ impl Cx {
         self.cookies.push(cookies::set_language(lang.word(), self.api.is_secure()));
     }
 
-    /// A whole page.
-    pub(super) fn page(&self, status: StatusCode, title: &str, content: &Markup) -> Response {
-        let mut response = Response::new(Body::from(view::whole(self, title, content).0));
+    /// A page that is written.
+    pub(super) fn page(&self, status: StatusCode, written: Markup) -> Response {
+        let mut response = Response::new(Body::from(written.0));
         *response.status_mut() = status;
         let kind = HeaderValue::from_static("text/html; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -209,12 +209,5 @@ impl Cx {
             }
         }
         response
-    }
-
-    /// A page that says what is wrong, and where to go on.
-    pub(super) fn error(&self, why: &Problem) -> Response {
-        let status = StatusCode::from_u16(why.code.status()).unwrap_or_default();
-        let content = view::error(self, why);
-        self.page(status, self.t(T::NotPossible), &content)
     }
 }

@@ -26,7 +26,7 @@ use crate::cookies;
 use crate::log::What;
 use cx::{Cx, Next};
 use route::Route;
-use text::Lang;
+use text::{Lang, T};
 
 /// The largest form in bytes, other than an upload.
 const MAX_FORM: usize = 256 * 1024;
@@ -85,10 +85,10 @@ async fn respond(
     let id = cx.who.as_ref().map(|(_, caller)| caller.id().to_owned()).unwrap_or_default();
     let Some(route) = route.filter(|_| is_post || head.method == Method::GET) else {
         let why = Problem::new(Code::UnknownPath, "there is nothing at this path");
-        return (id, cx.error(&why));
+        return (id, error(&cx, &why));
     };
     if let Err(why) = cx.count() {
-        return (id, cx.error(&why));
+        return (id, error(&cx, &why));
     }
     if !route.is_open() && cx.who.is_none() {
         let to = head.uri.path_and_query().map_or("", |to| to.as_str());
@@ -97,7 +97,7 @@ async fn respond(
     }
     let answered =
         if is_post { post(&mut cx, &route, &head, body).await } else { get(&mut cx, &route).await };
-    (id, answered.unwrap_or_else(|why| cx.error(&why)))
+    (id, answered.unwrap_or_else(|why| error(&cx, &why)))
 }
 
 async fn get(cx: &mut Cx, route: &Route) -> Result<Response, Problem> {
@@ -105,7 +105,7 @@ async fn get(cx: &mut Cx, route: &Route) -> Result<Response, Problem> {
         Route::Live(product, batch) => live::follow(cx, product, batch).await,
         Route::Results(product, batch) => pages::results(cx, product, batch).await,
         route => match pages::show(cx, route).await? {
-            Next::Page(title, page) => Ok(cx.page(StatusCode::OK, &title, &page)),
+            Next::Page(title, page) => Ok(whole(cx, StatusCode::OK, &title, &page)),
             Next::To(path) => Ok(cx.redirect(&path)),
         },
     }
@@ -136,14 +136,14 @@ async fn post(
         pages::act(cx, route).await
     };
     match done {
-        Ok(Next::Page(title, page)) => Ok(cx.page(StatusCode::OK, &title, &page)),
+        Ok(Next::Page(title, page)) => Ok(whole(cx, StatusCode::OK, &title, &page)),
         Ok(Next::To(path)) => Ok(cx.redirect(&path)),
         // The page with the form again, what was filled in, and what is wrong.
         Err(why) => {
             let status = StatusCode::from_u16(why.code.status()).unwrap_or_default();
             cx.problem = Some(why.clone());
             match pages::show(cx, route).await {
-                Ok(Next::Page(title, page)) => Ok(cx.page(status, &title, &page)),
+                Ok(Next::Page(title, page)) => Ok(whole(cx, status, &title, &page)),
                 _ => Err(why),
             }
         }
@@ -171,4 +171,15 @@ fn language(head: &request::Parts) -> Lang {
         value.split(',').find_map(|one| Lang::parse(one.trim()))
     };
     named.or_else(wanted).unwrap_or(Lang::En)
+}
+
+/// A whole page.
+fn whole(cx: &Cx, status: StatusCode, title: &str, content: &Markup) -> Response {
+    cx.page(status, view::whole(cx, title, content))
+}
+
+/// A page that says what is wrong, and where to go on.
+fn error(cx: &Cx, why: &Problem) -> Response {
+    let status = StatusCode::from_u16(why.code.status()).unwrap_or_default();
+    whole(cx, status, cx.t(T::NotPossible), &view::error(cx, why))
 }

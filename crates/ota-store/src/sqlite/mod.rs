@@ -17,13 +17,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
-use crate::audit::AuditKey;
+use crate::chain::AuditKey;
 use crate::commit::{Commit, Committed, check_load};
 use crate::error::StoreError;
 use crate::folder::{DataFolder, sync_parent};
-use crate::row::{DeviceKey, DeviceRow, Kind, Link, Micros};
-use crate::seal::KeyId;
-use crate::store::{MAX_EACH, Read, Store};
+use crate::row::{DeviceKey, DeviceRow, KeyId, Kind, Link, MAX_EACH, Micros};
+use crate::store::{Read, Store};
 pub use backup::{Held, backup, check_backup, verify_audit};
 use fault::{corrupt, refused};
 

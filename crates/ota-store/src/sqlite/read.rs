@@ -11,11 +11,11 @@ use super::{list, meta};
 use crate::error::StoreError;
 use crate::folder::DataFolder;
 use crate::row::{
-    AuditLine, DeviceKey, DeviceRow, Event, Item, Kind, Link, NewAudit, NewEvent, Sealed, SecretId,
+    AuditLine, DeviceKey, DeviceRow, Event, Item, KeyId, Kind, Link, MAX_EACH, NewAudit, NewEvent,
+    Sealed, SecretId,
 };
-use crate::seal::KeyId;
 use crate::store::{
-    CountFault, Counting, EventQuery, Filter, MAX_EACH, MAX_PAGE, Page, Query, Read, compare_counts,
+    CountFault, Counting, EventQuery, Filter, MAX_PAGE, Page, Query, Read, compare_counts,
 };
 
 pub(super) const ITEMS: &str = "SELECT kind, id, rev, wake, body FROM item \

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use super::columns::texts;
 use super::fault::{corrupt, refused};
 use super::read::searched_versions;
-use crate::audit::{self, AuditKey};
+use crate::chain::{self, AuditKey};
 use crate::commit::{self, Commit, SecretWrite};
 use crate::error::{Conflict, StoreError};
 use crate::row::{DeviceKey, DeviceRow, Item, Kind, Link};
@@ -292,7 +292,7 @@ fn append(
     }
     let Some(key) = key else { return Ok(numbers) };
     for what in &commit.audit {
-        let line = audit::next(key, numbers.head, what);
+        let line = chain::next(key, numbers.head, what);
         execute(
             transaction,
             "INSERT INTO audit (seq, at, body, key, link) VALUES (?1, ?2, ?3, ?4, ?5)",

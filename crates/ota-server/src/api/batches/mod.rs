@@ -33,7 +33,7 @@ pub(super) fn target(cloud: &Cloud, batch: &Batch) -> Result<(), Problem> {
     let Some(firmware) = catalog.get(product, module, version) else {
         return Err(TaskError::FirmwareNotExist.into());
     };
-    batch.options.check_text(firmware)?;
+    firmware.check_text(&batch.options)?;
     if catalog.is_draft(product, module, version) {
         return Err(TaskError::FirmwareIsDraft.into());
     }

@@ -330,22 +330,23 @@ fn many_devices_join_row_by_row_up_to_the_limit() {
     assert_eq!(batch.room(7), 3);
 }
 
-/// The reports that trip the rules of 20 batches come in one turn, with reports that would draw
+/// The reports that trip the rules of `OTA_STOP_BATCHES` batches, 20 by default, come in one turn, with reports that would draw
 /// offers in the same one, and others are claimed already.
 #[test]
 fn after_the_report_that_trips_a_stop_rule_nobody_starts_and_nothing_is_offered() {
-    let mut world = World::new(200);
+    let all = std::env::var("OTA_STOP_BATCHES").map_or(20, |n| n.parse().unwrap());
+    let mut world = World::new(all * 10);
     let stop = StopRule { failures: Some(2), ..StopRule::default() };
     let pace = Pace { at_once: 5, ..Pace::default() };
-    let numbers: Vec<u32> = (0..20)
+    let numbers: Vec<u32> = (0..all)
         .map(|n| {
             let one = Wave { stop, pace, ..wave(Who::Rest) };
             world.start(1, n * 10..n * 10 + 10, plan(vec![one]))
         })
         .collect();
-    assert_eq!(world.put(1, vec![]).len(), 100);
+    assert_eq!(world.put(1, vec![]).len(), all * 5);
     let mut inputs = Vec::new();
-    for first in (0..200).step_by(10) {
+    for first in (0..all * 10).step_by(10) {
         // These ask again, before and after the report that trips the rule.
         inputs.push((first + 2, version("1.0.0")));
         inputs.extend([(first, progress("fail")), (first + 1, progress("fail"))]);
@@ -368,7 +369,7 @@ fn after_the_report_that_trips_a_stop_rule_nobody_starts_and_nothing_is_offered(
     assert!(world.cloud.is_batch_stopped());
     // Neither later reports nor time draw an offer.
     for seconds in [3, 10, 20, 100] {
-        let inputs = (0..200).step_by(10).map(|first| (first + 4, version("1.0.0")));
+        let inputs = (0..all * 10).step_by(10).map(|first| (first + 4, version("1.0.0")));
         assert!(world.put(seconds, inputs.collect()).is_empty(), "{seconds}");
     }
     assert_eq!(world.why(4), Some(NotOffered::BatchPaused { batch: numbers[0] }));

@@ -1,7 +1,7 @@
 //! One device.
 
 use maud::{Markup, html};
-use ota_cloud::api::{Code, Problem, Right, encode};
+use ota_cloud::api::{Problem, Right, encode};
 use serde_json::{Value, json};
 
 use super::super::Shown;
@@ -201,9 +201,4 @@ pub(super) async fn act(cx: &Cx, product: &str, name: &str) -> Result<Next, Prob
         _ => return Err(unknown_action()),
     }
     Ok(Next::To(cx.path.clone()))
-}
-
-/// A form that names no firmware.
-pub(super) fn no_firmware() -> Problem {
-    Problem::new(Code::Invalid, "choose a firmware")
 }

@@ -1,14 +1,13 @@
 //! Firmware.
 
 use maud::{Markup, html};
-use ota_cloud::api::{Form, Problem, Right, encode};
+use ota_cloud::api::{Code, Form, Problem, Right, encode};
 use serde_json::{Value, json};
 
 use super::super::Shown;
 use super::super::cx::{Cx, Next};
 use super::super::text::T;
 use super::super::view::{self, Input, number, of_product, rows, text};
-use super::device::no_firmware;
 use super::{is_sure, unknown_action};
 
 fn path(product: &str) -> String {
@@ -179,4 +178,9 @@ pub(super) async fn act(cx: &Cx, product: &str, version: &str) -> Result<Next, P
         _ => return Err(unknown_action()),
     }
     Ok(Next::To(format!("{}{query}", cx.path)))
+}
+
+/// A form that names no firmware.
+fn no_firmware() -> Problem {
+    Problem::new(Code::Invalid, "choose a firmware")
 }

@@ -9,7 +9,7 @@ use super::super::Shown;
 use super::super::cx::{Cx, Next};
 use super::super::text::T;
 use super::super::view::{self, of_product, rows, text};
-use super::plan::{self, Fields};
+use super::plan::{self, Fields, go};
 use super::{batches, firmware};
 
 /// The fields of the frame, which each step makes anew.
@@ -50,11 +50,6 @@ async fn page(cx: &Cx, product: &str, step: u8, faults: &[FieldFault]) -> Shown 
         }
     };
     Ok((cx.t(T::NewBatch).to_owned(), page))
-}
-
-/// A quiet button of a step.
-pub(super) fn go(cx: &Cx, what: &str, label: T) -> Markup {
-    html! { button.quiet type="submit" name="go" value=(what) { (cx.t(label)) } }
 }
 
 /// Which step it is.

@@ -9,7 +9,6 @@ use super::super::cx::Cx;
 use super::super::text::T;
 use super::super::time::span;
 use super::super::view::{self, number, rows};
-use super::new_batch::go;
 
 /// The fields of a form of which each says what is wrong with it.
 pub(super) struct Fields<'a> {
@@ -273,4 +272,9 @@ pub(super) fn never(cx: &Cx, played: &Value) -> Markup {
             }
         }
     }
+}
+
+/// A quiet button of a step.
+pub(super) fn go(cx: &Cx, what: &str, label: T) -> Markup {
+    html! { button.quiet type="submit" name="go" value=(what) { (cx.t(label)) } }
 }
