@@ -16,9 +16,9 @@ use crate::pieces::Pieces;
 
 /// The shortest pause between two looks at a batch.
 const REST: Duration = Duration::from_secs(1);
-/// A look is followed by a pause of this many times its length, so that a page costs at most a
-/// hundredth of a core however large its batch is.
-const SHARE: u32 = 99;
+/// A look is followed by a pause of this many times its length, so that a page costs less than a
+/// hundredth of a core however large its batch is, with what it costs to send.
+const SHARE: u32 = 149;
 /// How long a stream may be silent.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -26,14 +26,14 @@ const SILENCE: Duration = Duration::from_secs(15);
 pub(super) async fn follow(cx: &Cx, product: &str, batch: &str) -> Result<Response, Problem> {
     let (_, caller) = cx.signed_in()?;
     // What cannot be seen is no stream.
-    pages::live(cx, product, batch).await?;
+    let first = Look::at(cx, product, batch).await?;
     let full = || Problem::new(Code::TooMany, "too many live pages are open: close one");
     let place = cx.api.stream_place(&caller).ok_or_else(full)?;
     let (pieces, come) = mpsc::channel(1);
     let (cx, product, batch) = (cx.clone(), product.to_owned(), batch.to_owned());
     tokio::spawn(async move {
         let _place = place;
-        run(&cx, &product, &batch, &pieces).await;
+        run(&cx, (&product, &batch), first, &pieces).await;
     });
     let mut response = Response::new(Body::new(Pieces(come)));
     let headers = response.headers_mut();
@@ -43,22 +43,47 @@ pub(super) async fn follow(cx: &Cx, product: &str, batch: &str) -> Result<Respon
     Ok(response)
 }
 
-async fn run(cx: &Cx, product: &str, batch: &str, pieces: &mpsc::Sender<std::io::Result<Bytes>>) {
+/// The live part of a page, and what it took to write it.
+struct Look {
+    part: String,
+    took: Duration,
+}
+
+impl Look {
+    async fn at(cx: &Cx, product: &str, batch: &str) -> Result<Self, Problem> {
+        let begun = Instant::now();
+        let part = pages::live(cx, product, batch).await?.0;
+        Ok(Self { part, took: begun.elapsed() })
+    }
+}
+
+async fn run(
+    cx: &Cx,
+    (product, batch): (&str, &str),
+    first: Look,
+    pieces: &mpsc::Sender<std::io::Result<Bytes>>,
+) {
     let mut news = cx.api.news();
     let (mut shown, mut said) = (String::new(), Instant::now());
+    let mut next = Some(first);
     loop {
-        news.mark_unchanged();
-        let begun = Instant::now();
-        let Some((ticket, _)) = &cx.who else { return };
-        if cx.api.who(ticket).is_none() {
-            return;
-        }
-        let Ok(part) = pages::live(cx, product, batch).await else { return };
-        let pause = REST.max(begun.elapsed().saturating_mul(SHARE));
-        let piece = if part.0 == shown {
+        let Look { part, took } = match next.take() {
+            Some(first) => first,
+            None => {
+                news.mark_unchanged();
+                let Some((ticket, _)) = &cx.who else { return };
+                if cx.api.who(ticket).is_none() {
+                    return;
+                }
+                let Ok(look) = Look::at(cx, product, batch).await else { return };
+                look
+            }
+        };
+        let pause = REST.max(took.saturating_mul(SHARE));
+        let piece = if part == shown {
             (said.elapsed() >= SILENCE).then(|| keep_alive().to_vec())
         } else {
-            shown = part.0;
+            shown = part;
             Some(format!("data: {}\n\n", Value::from(shown.as_str())).into_bytes())
         };
         if let Some(piece) = piece {
