@@ -416,7 +416,7 @@ impl Batch {
     pub const CHUNK: usize = 200;
     /// The most devices whose rows are read for the state of a batch. The state of a larger one
     /// comes from its counts.
-    pub const FEW: usize = 2_000;
+    pub const FEW: usize = 200;
     /// The most reasons of refusals that are counted by themselves.
     const REASONS: usize = 50;
     /// How long a repeated call returns the same batch, in seconds: a client without an answer

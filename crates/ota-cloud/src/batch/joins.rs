@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Batch;
 use crate::campaign::{CampaignPlan, CampaignState, Who};
+use crate::catalog::Catalog;
 use crate::device::Device;
 
 /// The devices that join a batch after it began: those that match all of it when they report a
@@ -42,18 +43,30 @@ impl Batch {
     }
 
     /// Whether a device that has none of its tasks should have one: it reported a version that the
-    /// batch selects and that is not the target, is not disabled, and has no open task.
+    /// batch selects and that is not the target, is not disabled, has no open task, and may have
+    /// the firmware now.
     ///
-    /// A device whose task of another batch ends joins with its next report.
+    /// A device joins once. What may change, such as a withdrawn firmware, therefore refuses it
+    /// here and not in its row: it joins with a later report.
     #[must_use]
-    pub fn takes(&self, device: &Device, tags: &BTreeMap<String, String>, disabled: bool) -> bool {
+    pub fn takes(
+        &self,
+        device: &Device,
+        tags: &BTreeMap<String, String>,
+        disabled: bool,
+        catalog: &Catalog,
+    ) -> bool {
         let Some(joins) = self.joins.as_ref().filter(|_| self.is_open() && !disabled) else {
             return false;
         };
-        let Some(known) = device.reported(&self.options.module) else { return false };
-        known.version != self.version
+        let (product, module) = (self.product.as_str(), &self.options.module);
+        let Some(known) = device.reported(module) else { return false };
+        let runs = known.version.as_str();
+        runs != self.version
             && !device.has_open_task()
-            && joins.selects(device.identity.device_name(), tags, &known.version)
+            && joins.selects(device.identity.device_name(), tags, runs)
+            && catalog.withdrawn(product, module, &self.version).is_none()
+            && catalog.check_needs((product, module, &self.version), Some(runs)).is_ok()
     }
 
     /// How many of so many devices can join: a batch has [at most](Self::MOST) so many.

@@ -228,7 +228,7 @@ impl<S: Store> Engine<S> {
         for live in self.batches.0.values_mut().filter(|live| live.product == product) {
             let Some(door) = &mut live.door else { continue };
             if door.joining.len() < MOST_JOINING
-                && door.batch.takes(device, tags, disabled)
+                && door.batch.takes(device, tags, disabled, &self.shelf.catalog)
                 && !door.members.contains(name)
             {
                 door.members.insert(name.to_owned());

@@ -13,7 +13,7 @@ use ota_cloud::campaign::{
     Window,
 };
 use ota_cloud::sign::UrlSigner;
-use ota_cloud::{CloudConfig, Firmware, NotOffered, Retries, Status, TaskOptions};
+use ota_cloud::{CloudConfig, Firmware, Listed, NotOffered, Retries, Status, TaskOptions};
 use ota_proto::{Identity, Md5};
 use ota_store::{DataFolder, EventQuery, Memory, Sqlite, Store};
 
@@ -310,6 +310,21 @@ fn devices_that_report_later_join_the_last_wave_of_a_dynamic_batch_once() {
     run(Box::new(Memory::new()), None);
     let dir = tempfile::tempdir().unwrap();
     run(sqlite(dir.path()), Some(dir.path()));
+}
+
+/// A device that cannot have the firmware now joins when it can.
+#[test]
+fn a_device_joins_when_the_firmware_is_for_it_again() {
+    let mut world = World::new(0);
+    let number = dynamic(&mut world, 1, 0..0, plan(Vec::new()));
+    let reports = vec![(0, Input::Connected), (0, version("1.0.0"))];
+    let firmware = Firmware::new(PRODUCT, "2.0.0", Md5([7; 16]), 9);
+    world.cloud.withdraw(&firmware, "bad").unwrap();
+    assert!(world.put(2, reports).is_empty());
+    assert_eq!(world.batch(number).all, 0);
+    world.cloud.change_listed(&Listed::new(firmware, None), Rider::default()).unwrap();
+    assert_eq!(world.put(3, vec![(0, version("1.0.0"))]), [0]);
+    world.counts_fit(number);
 }
 
 /// More than a row takes, and one that has room for all but some.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use ota_cloud::api::{Code, Problem};
 use ota_cloud::batch::{Batch, BatchStatus, End, Entry, Line};
-use ota_cloud::campaign::Tally;
+use ota_cloud::campaign::{Slot, Tally};
 use ota_cloud::{Device, EventKind, Status, Task};
 use ota_proto::Instant;
 use ota_store::{DeviceKey, EventQuery, Filter, Kind, Query, Read, StoreError};
@@ -22,6 +22,8 @@ const EVENTS: (usize, usize) = (1_000, 5);
 /// The read budget of a call: a device's row counts one, and so do ten of its events, and a KiB of
 /// a batch's rows.
 const MOST: usize = 50_000;
+/// The most devices that are read for the reasons of failures with one status.
+const REASON_ROWS: usize = 2_000;
 /// Batches of one piece.
 const BATCHES: usize = 8;
 /// Devices of one piece.
@@ -304,18 +306,22 @@ impl Walk {
         Ok(totals)
     }
 
-    /// Why the failed devices of a large batch failed. A bounded number of devices is read; the
-    /// others count as one reason.
+    /// Why the failed devices of a large batch failed. Its counts say how many are looked for; a
+    /// bounded number of devices is read, and the others count as one reason.
     pub(in crate::api) async fn reasons(&mut self, batch: &Batch) -> Result<Reasons, Problem> {
         let mut reasons = Reasons::new();
         for (text, count) in &batch.refusals {
             reasons.insert((0, text.clone()), *count);
         }
-        for status in [Status::Failed, Status::TimedOut] {
+        let refused = batch.refusals.values().copied().fold(0, u64::saturating_add);
+        let tallies = self.tallies(batch).await?;
+        for (status, without_task) in [(Status::Failed, refused), (Status::TimedOut, 0)] {
+            let counts = tallies.iter().map(|tally| tally.of(Slot::Status(status)));
+            let mut left = counts.fold(0, u64::saturating_add).saturating_sub(without_task);
             let filter =
                 Filter { task: Some(Some(status.number())), ..Filter::product(&self.product) };
             let (mut after, mut read) = (None, 0);
-            while read < Batch::FEW {
+            while left > 0 && read < REASON_ROWS {
                 let query = Query { filter: filter.clone(), after, limit: PIECE };
                 let page = self.api.walk(move |read| read.list(&query)).await?;
                 read = read.saturating_add(page.rows.len());
@@ -328,6 +334,7 @@ impl Walk {
                     let line = Line::of_task(&Entry::waiting(row.key.name.clone()), &task);
                     let count = reasons.entry((line.code, line.text)).or_default();
                     *count = count.saturating_add(1);
+                    left = left.saturating_sub(1);
                 }
                 after = page.next;
                 if after.is_none() {
