@@ -35,9 +35,9 @@ cargo build --quiet --release --bin ota
 rm -rf target/pages && mkdir -p target/pages && cd target/pages
 export PATH=$PWD/../release:$PATH CLOUD= AGENT=
 trap 'kill $CLOUD $AGENT 2> /dev/null || true' EXIT
-ota cloud serve --data data --mqtt 127.0.0.1:31113 --http 127.0.0.1:0 --api 127.0.0.1:38111 > cloud.log 2>&1 &
+ota cloud serve --data data --mqtt 127.0.0.1:31113 --http 127.0.0.1:0 --api 127.0.0.1:28111 > cloud.log 2>&1 &
 CLOUD=$!
-export OTA_CLOUD_URL=http://127.0.0.1:38111 OTA_CLOUD_KEY_FILE=data/first-start
+export OTA_CLOUD_URL=http://127.0.0.1:28111 OTA_CLOUD_KEY_FILE=data/first-start
 until ota cloud product list > /dev/null 2>&1; do kill -0 $CLOUD; sleep 0.1; done
 for product in $PRODUCTS; do ota cloud product add $product; done
 cp data/first-start key
@@ -81,6 +81,9 @@ pub(crate) fn run(list_only: bool) -> Result<(), String> {
         let name = page.strip_prefix(&root).unwrap_or(&page).display().to_string();
         let text = fs::read_to_string(&page).map_err(|error| format!("{name}: {error}"))?;
         faults.extend(broken_links(&page, &text).iter().map(|link| format!("{name}: {link}")));
+        faults.extend(
+            taken_ports(&text).map(|port| format!("{name}: port {port} may be taken: below 32768")),
+        );
         let missing = named_tests(&text).filter(|test| !code.contains(&format!("fn {test}(")));
         faults.extend(missing.map(|test| format!("{name}: there is no test `{test}`")));
         match extract(&text) {
@@ -108,7 +111,7 @@ pub(crate) fn run(list_only: bool) -> Result<(), String> {
 /// The commands of a block with what they need.
 fn script(mark: &Mark, text: &str) -> String {
     let Mark::Beside(cloud, products) = mark else { return text.to_owned() };
-    let text = text.replace("127.0.0.1:8081", "127.0.0.1:38111");
+    let text = text.replace("127.0.0.1:8081", "127.0.0.1:28111");
     let text = text.replace("/var/lib/ota-cloud", "data").replace("/backup/", "");
     let ended = if *cloud == Cloud::Ended { ENDED } else { "" };
     format!("PRODUCTS='{}'{CLOUD}{ended}{text}", products.join(" "))
@@ -139,6 +142,21 @@ fn sources(dir: &Path, code: &mut String) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Ports of blocks that run, which the system may give to any other program.
+fn taken_ports(text: &str) -> impl Iterator<Item = u32> {
+    let blocks = extract(text).unwrap_or_default().into_iter();
+    let run = blocks.filter(|block| !matches!(block.mark, Mark::Skip(_)));
+    let texts: Vec<String> = run.map(|block| block.text).collect();
+    let ports = texts.into_iter().flat_map(|text| {
+        let ends = text.split("127.0.0.1:").skip(1).map(|rest| {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            rest.get(..digits).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+        });
+        ends.collect::<Vec<u32>>()
+    });
+    ports.filter(|port| *port >= 32_768)
 }
 
 /// Names of tests in a page: code of four words or more, joined by underscores. Those of metrics
@@ -228,7 +246,9 @@ fn execute(root: &Path, text: &str) -> Result<(), String> {
 mod tests {
     use std::path::Path;
 
-    use super::{Block, Cloud, Mark, broken_links, execute, extract, mark, named_tests, script};
+    use super::{
+        Block, Cloud, Mark, broken_links, execute, extract, mark, named_tests, script, taken_ports,
+    };
 
     #[test]
     fn tests_are_known_by_their_names() {
@@ -267,6 +287,12 @@ mod tests {
             assert!(fault.starts_with("2: "), "{info}: {fault}");
         }
         assert_eq!(extract("```sh ci\ntrue\n").unwrap_err(), "1: the fence is never closed");
+    }
+
+    #[test]
+    fn ports_that_the_system_gives_away_are_found() {
+        let text = "```sh ci\na 127.0.0.1:38090 127.0.0.1:0 127.0.0.1:1883\n```\n```sh skip: x\n127.0.0.1:40000\n```\n";
+        assert_eq!(taken_ports(text).collect::<Vec<_>>(), [38_090]);
     }
 
     #[test]
