@@ -232,6 +232,7 @@ impl Campaign {
     }
 
     /// Devices were added to its last wave.
+    #[cfg(feature = "api")]
     pub(crate) fn grow(&mut self, by: u64) {
         if let Some(last) = self.plan.waves.last_mut() {
             last.size = last.size.saturating_add(by);
